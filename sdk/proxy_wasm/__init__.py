@@ -1,0 +1,1 @@
+"""Envoy and Istio filters written in plain Python."""
