@@ -1,0 +1,1 @@
+"""Readers and writers of the WebAssembly binary format: core modules and components."""
