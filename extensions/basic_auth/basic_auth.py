@@ -1,0 +1,105 @@
+"""HTTP Basic authentication (RFC 7617) by host, path and method. README.md describes the configuration."""
+
+import logging
+from collections.abc import Sequence
+
+from basic_auth_config import Rule, Settings, host_of, split_credentials
+from basic_auth_paths import LONGEST_PATH, readings
+
+from proxy_wasm import Action, Headers, HttpContext, PluginContext
+
+logger = logging.getLogger(__name__)
+
+LONGEST_PATH_FOR_REGEX = 2048
+"""Characters, without the query; a regular expression may take a time that grows with the square of the length, or worse."""
+
+
+class BasicAuth(PluginContext):
+    """One configuration: its rules, and how often which decision was made."""
+
+    def on_configure(self) -> None:
+        self.settings = Settings(self.configuration.json() if self.configuration.raw else {})
+        self.allowed = self.counter("basic_auth_requests", decision="allowed")
+        self.denied = self.counter("basic_auth_requests", decision="denied")
+        self.unprotected = self.counter("basic_auth_requests", decision="unprotected")
+
+    def http_context(self) -> HttpContext["BasicAuth"]:
+        return BasicAuthStream(self)
+
+
+class BasicAuthStream(HttpContext[BasicAuth]):
+    """Judges one request."""
+
+    def on_request_headers(self, headers: Headers, end_of_stream: bool) -> Action | int | None:
+        settings = self.plugin.settings
+        try:
+            rules = matching_rules(settings, headers)
+            username = authenticate(rules, headers) if rules else None
+        except Denied as denied:
+            logger.debug("denied: %s", denied)
+            self.plugin.denied.increment()
+            details = f"Request denied by Basic Auth check. {denied}"
+            return self.send_local_response(401, headers=[("www-authenticate", settings.challenge)], details=details)
+        if settings.forward_username_header:
+            replace(headers, settings.forward_username_header, username)
+        if username is None:
+            self.plugin.unprotected.increment()
+            return None
+        self.plugin.allowed.increment()
+        if settings.remove_authorization_header:
+            del headers["authorization"]
+        return None
+
+
+class Denied(Exception):  # noqa: N818 - a decision, not an error
+    """The request is not let through; the message says why and goes to the response code details."""
+
+
+def matching_rules(settings: Settings, headers: Headers) -> Sequence[Rule]:
+    """The rules that must accept the request; raises `Denied` where that cannot be told."""
+    method = headers.get(":method")
+    if not method:
+        msg = "Its method cannot be judged."
+        raise Denied(msg)
+    candidates = settings.rules.get(method.upper(), ())
+    if not candidates:
+        return ()
+    host = host_of(headers.get(":authority", ""))
+    candidates = [rule for rule in candidates if rule.hosts is None or host is None or host in rule.hosts]
+    if not candidates:
+        return ()
+    has_regex = any(rule.has_regex for rule in candidates)
+    paths = readings(headers.get(":path", ""), LONGEST_PATH_FOR_REGEX if has_regex else LONGEST_PATH)
+    if not paths:
+        msg = "Its path cannot be judged."
+        raise Denied(msg)
+    rules = [rule for rule in candidates if rule.matches_path(paths)]
+    if host is None and any(rule.hosts for rule in rules):
+        msg = "Its host cannot be judged."
+        raise Denied(msg)
+    return rules
+
+
+def authenticate(rules: Sequence[Rule], headers: Headers) -> str:
+    """The name of the user whose credentials every rule accepts; raises `Denied` if there is none."""
+    values = headers.getall("authorization")
+    if len(values) > 1:
+        msg = "Several Authorization headers."
+        raise Denied(msg)
+    scheme, _, encoded = (values[0] if values else "").strip(" ").partition(" ")
+    if scheme.lower() != "basic":
+        msg = "No Basic Authentication information found."
+        raise Denied(msg)
+    credentials = split_credentials(encoded.strip(" "))
+    if credentials is None or not all(rule.accepts(*credentials) for rule in rules):
+        msg = "Invalid username and/or password."
+        raise Denied(msg)
+    return credentials[0].decode("utf-8", "surrogateescape")
+
+
+def replace(headers: Headers, name: str, value: str | None) -> None:
+    """Make `value` the only value of the header `name`, or remove it."""
+    if name in headers:  # removing what is not there would make the proxy choose the route again
+        del headers[name]
+    if value is not None:
+        headers[name] = value
