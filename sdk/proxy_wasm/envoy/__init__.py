@@ -1,0 +1,39 @@
+"""A real Envoy: its binary, configuration, process, logs and stats, and filters that come and go in a living one."""
+
+from proxy_wasm.envoy.admin import Admin
+from proxy_wasm.envoy.binary import find_envoy
+from proxy_wasm.envoy.client import Reply, send
+from proxy_wasm.envoy.configuration import FailurePolicy, WasmFilter, bootstrap, cluster, listener
+from proxy_wasm.envoy.errors import EnvoyError, EnvoyFailed, EnvoyNotFound, FilterRefused
+from proxy_wasm.envoy.filters import FilteringEnvoy, Outcome, RunningFilter
+from proxy_wasm.envoy.http1 import Message, encode_request, encode_response
+from proxy_wasm.envoy.log import AccessRecord, LogLine, WasmMessage
+from proxy_wasm.envoy.process import EnvoyProcess
+from proxy_wasm.envoy.upstream import Upstream
+
+__all__ = [
+    "AccessRecord",
+    "Admin",
+    "EnvoyError",
+    "EnvoyFailed",
+    "EnvoyNotFound",
+    "EnvoyProcess",
+    "FailurePolicy",
+    "FilterRefused",
+    "FilteringEnvoy",
+    "LogLine",
+    "Message",
+    "Outcome",
+    "Reply",
+    "RunningFilter",
+    "Upstream",
+    "WasmFilter",
+    "WasmMessage",
+    "bootstrap",
+    "cluster",
+    "encode_request",
+    "encode_response",
+    "find_envoy",
+    "listener",
+    "send",
+]

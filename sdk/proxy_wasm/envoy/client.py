@@ -1,0 +1,67 @@
+"""One request over one connection of its own."""
+
+import socket
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from proxy_wasm.envoy.errors import EnvoyFailed
+from proxy_wasm.envoy.http1 import MalformedMessage, Message, read_response
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back on a connection."""
+
+    message: Message | None
+    """`None` where the connection was closed without a response."""
+    port: int
+    """The client's port, by which the access log knows the request."""
+
+
+def send(address: tuple[str, int], request: bytes, *, method: str = "GET", timeout: float = 30) -> Reply:
+    """Send an encoded request and read its response.
+
+    The request is written while the response is read: a proxy may answer, or echo, before it has everything. Raises
+    `EnvoyFailed` where no response is complete within `timeout` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    with _connect(address, deadline) as connection:
+        connection.settimeout(timeout)
+        port = connection.getsockname()[1]
+        writer = threading.Thread(target=_write, args=(connection, request), daemon=True)
+        writer.start()
+        try:
+            with connection.makefile("rb") as stream:
+                message = read_response(stream, method=method)
+        except TimeoutError:
+            msg = f"no complete response within {timeout:g} seconds"
+            raise EnvoyFailed(msg) from None
+        except (MalformedMessage, ConnectionError):
+            message = None
+        finally:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            writer.join()
+    return Reply(message, port)
+
+
+def _connect(address: tuple[str, int], deadline: float) -> socket.socket:
+    """A connection; one that is refused is tried again, since a worker starts listening a moment after it was told to."""
+    while True:
+        try:
+            connection = socket.create_connection(address, timeout=max(0.1, deadline - time.monotonic()))
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                msg = f"nothing accepts connections on {address[0]}:{address[1]}"
+                raise EnvoyFailed(msg) from None
+            time.sleep(0.01)
+        else:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return connection
+
+
+def _write(connection: socket.socket, request: bytes) -> None:
+    with suppress(OSError):  # whoever answers early may close early; the response says what happened
+        connection.sendall(request)

@@ -1,0 +1,80 @@
+;; A Proxy-Wasm filter small enough to read, for tests of a host: what it does is what the requests ask it to do.
+;;
+;; on_configure     logs the configuration; refuses it where it starts with "!"
+;; request headers  logs the value of `x-log`; counts in the metric `requests`; adds `x-seen: yes`;
+;;                  answers 403 itself where `x-deny` is there; traps where `x-trap` is; pauses for good where `x-pause` is
+;; response headers adds `x-answered: yes`
+;; on_log, on_done  log their own names
+(module
+  (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
+  (import "env" "proxy_get_buffer_bytes" (func $get_buffer (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_get_header_map_value" (func $get_header (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_add_header_map_value" (func $add_header (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_define_metric" (func $define_metric (param i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_increment_metric" (func $increment_metric (param i32 i64) (result i32)))
+  (import "env" "proxy_send_local_response"
+    (func $respond (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 2)
+  (data (i32.const 100) "x-log")
+  (data (i32.const 110) "x-deny")
+  (data (i32.const 120) "x-trap")
+  (data (i32.const 130) "x-seen")
+  (data (i32.const 140) "yes")
+  (data (i32.const 150) "x-answered")
+  (data (i32.const 170) "requests")
+  (data (i32.const 180) "denied by test")
+  (data (i32.const 200) "no\n")
+  (data (i32.const 210) "on_log")
+  (data (i32.const 220) "on_done")
+  (data (i32.const 230) "x-pause")
+  ;; One pair, x-reason: header map.
+  (data (i32.const 240) "\01\00\00\00\08\00\00\00\06\00\00\00x-reason\00header\00")
+  (global $free (mut i32) (i32.const 4096))
+  (global $metric (mut i32) (i32.const 0))
+  (func (export "proxy_abi_version_0_2_1"))
+  ;; Memory is given out once and never taken back; past its half it starts again, which no test is long enough to notice.
+  (func (export "proxy_on_memory_allocate") (param $size i32) (result i32)
+    (local $start i32)
+    (if (i32.gt_u (global.get $free) (i32.const 65536)) (then (global.set $free (i32.const 4096))))
+    (local.set $start (global.get $free))
+    (global.set $free (i32.add (local.get $start) (i32.and (i32.add (local.get $size) (i32.const 7)) (i32.const -8))))
+    (local.get $start))
+  (func $logs (param $level i32) (param $start i32) (param $size i32)
+    (drop (call $log (local.get $level) (local.get $start) (local.get $size))))
+  ;; Whether the request has the header named in memory; its value's place is then at 0 and its size at 4.
+  (func $has (param $name i32) (param $size i32) (result i32)
+    (i32.eqz (call $get_header (i32.const 0) (local.get $name) (local.get $size) (i32.const 0) (i32.const 4))))
+  (func (export "proxy_on_context_create") (param i32 i32))
+  (func (export "proxy_on_vm_start") (param i32 i32) (result i32)
+    (drop (call $define_metric (i32.const 0) (i32.const 170) (i32.const 8) (i32.const 8)))
+    (global.set $metric (i32.load (i32.const 8)))
+    (i32.const 1))
+  (func (export "proxy_on_configure") (param $context i32) (param $size i32) (result i32)
+    (if (i32.eqz (local.get $size)) (then (return (i32.const 1))))
+    (drop (call $get_buffer (i32.const 7) (i32.const 0) (local.get $size) (i32.const 0) (i32.const 4)))
+    (if (i32.eq (i32.load8_u (i32.load (i32.const 0))) (i32.const 33))
+      (then
+        (call $logs (i32.const 5) (i32.load (i32.const 0)) (i32.load (i32.const 4)))
+        (return (i32.const 0))))
+    (call $logs (i32.const 2) (i32.load (i32.const 0)) (i32.load (i32.const 4)))
+    (i32.const 1))
+  (func (export "proxy_on_request_headers") (param $context i32) (param $headers i32) (param $end i32) (result i32)
+    (drop (call $increment_metric (global.get $metric) (i64.const 1)))
+    (if (call $has (i32.const 100) (i32.const 5))
+      (then (call $logs (i32.const 3) (i32.load (i32.const 0)) (i32.load (i32.const 4)))))
+    (if (call $has (i32.const 120) (i32.const 6)) (then (unreachable)))
+    (if (call $has (i32.const 110) (i32.const 6))
+      (then
+        (drop
+          (call $respond (i32.const 403) (i32.const 180) (i32.const 14) (i32.const 200) (i32.const 3)
+            (i32.const 240) (i32.const 28) (i32.const -1)))
+        (return (i32.const 1))))
+    (drop (call $add_header (i32.const 0) (i32.const 130) (i32.const 6) (i32.const 140) (i32.const 3)))
+    (call $has (i32.const 230) (i32.const 7)))
+  (func (export "proxy_on_response_headers") (param $context i32) (param $headers i32) (param $end i32) (result i32)
+    (drop (call $add_header (i32.const 2) (i32.const 150) (i32.const 10) (i32.const 140) (i32.const 3)))
+    (i32.const 0))
+  (func (export "proxy_on_log") (param $context i32) (call $logs (i32.const 1) (i32.const 210) (i32.const 6)))
+  (func (export "proxy_on_done") (param $context i32) (result i32)
+    (call $logs (i32.const 1) (i32.const 220) (i32.const 7))
+    (i32.const 1)))
