@@ -5,8 +5,10 @@ Source: WebAssembly Core Specification 2.0, section 5.2 ("Values") and 5.5.2 ("S
 
 from collections.abc import Iterable
 
+from proxy_wasm.build.errors import BuildError
 
-class MalformedError(Exception):
+
+class MalformedError(BuildError):
     """Bytes that are no valid WebAssembly.
 
     `section` names the part that was being read (`"code section"`, `"core module 4, import section"`), `offset` is the position

@@ -1,0 +1,280 @@
+"""`link`: the steps of the linker in their order, and what is reused of an earlier link."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Protocol
+
+from proxy_wasm.abi.signatures import CALLBACKS, HOSTCALLS, CoreSignature, CoreType
+from proxy_wasm.abi.wit import kebab
+from proxy_wasm.build.errors import LinkError
+from proxy_wasm.build.linker import adapters, stack, wasi
+from proxy_wasm.build.linker.program import AdapterLinks, Program, ProgramBuilder
+from proxy_wasm.build.linker.reachability import reachable_bodies
+from proxy_wasm.build.linker.renumbering import Frame, Renumbering, encode_limits
+from proxy_wasm.build.linker.resolution import (
+    Callback,
+    Definition,
+    HostFunction,
+    Resolution,
+    Target,
+    WasiFunction,
+)
+from proxy_wasm.build.wasm import binary
+from proxy_wasm.build.wasm.binary import MalformedError, u32
+from proxy_wasm.build.wasm.component import read_component
+from proxy_wasm.build.wasm.module import HEADER, VALUE_TYPES, FunctionType, Kind, Module, Section, read_module
+
+
+class FrameCache(Protocol):
+    """Where finished frames are kept from one link to the next; it may forget any of them at any time."""
+
+    def get(self, key: str) -> bytes | None:
+        """What `put` stored under `key`."""
+        ...
+
+    def put(self, key: str, value: bytes) -> None:
+        """Store `value` under `key`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOptions:
+    """What the module is to hold besides the component."""
+
+    callbacks: tuple[str, ...] | None = None
+    """Callbacks to export, names without prefix; `None` for all that the component exports."""
+    strip: bool = False
+    """Leave out the `name` section, by which proxies print function names in a trap's backtrace."""
+    custom_sections: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+
+
+def link(component: bytes, options: LinkOptions | None = None, cache: FrameCache | None = None) -> bytes:
+    """The core module that a component amounts to; the same arguments give the same bytes, whatever is in `cache`.
+
+    Raises `LinkError` for a component that cannot become a module, and `MalformedError`, with section and offset, for bytes that are no
+    component.
+    """
+    return _Linker(component, options or LinkOptions(), cache).link()
+
+
+class _Linker:
+    def __init__(self, component: bytes, options: LinkOptions, cache: FrameCache | None) -> None:
+        self.options = options
+        self.cache = cache
+        self.component = read_component(component)
+        self.resolution = Resolution(self.component)
+
+    def link(self) -> bytes:
+        callbacks = self._callbacks()
+        memory = self._memory(callbacks)
+        instances = self._needed_instances(callbacks, memory)
+        text = self._adapter_text(callbacks, instances)
+        module = assemble(text)
+        program = ProgramBuilder(self.resolution, module, AdapterLinks(callbacks, memory), instances).build()
+        return self._write(program, self._frame(program))
+
+    def _callbacks(self) -> dict[str, Callback]:
+        exported = {name: kebab(callback.export_name) for name, callback in CALLBACKS.items()}
+        wanted = self.options.callbacks
+        if wanted is None:
+            wanted = tuple(name for name, export in exported.items() if export in self.component.exports)
+        unknown = [name for name in wanted if name not in exported]
+        if unknown:
+            raise LinkError(f"there is no callback {unknown[0]!r} in Proxy-Wasm")
+        return {name: self.resolution.callback(exported[name]) for name in wanted}
+
+    def _memory(self, callbacks: Mapping[str, Callback]) -> Definition:
+        """The one memory: whatever the instance behind a callback, or the allocator, uses."""
+        definitions = [callback.function for callback in callbacks.values()]
+        definitions.append(self._symbol("cabi_realloc"))
+        for target in definitions:
+            if isinstance(target, Definition):
+                memory = self._memory_of(target.instance)
+                if memory is not None:
+                    return memory
+        raise LinkError("the component has no memory that its callbacks share")
+
+    def _symbol(self, name: str) -> Definition:
+        target = self.resolution.symbol(name, Kind.FUNCTION)
+        if target is None:
+            raise LinkError(f"the component exports no {name}: was it made by componentize-py?")
+        return target
+
+    def _memory_of(self, instance: int) -> Definition | None:
+        module = self.resolution.module(instance)
+        if not module.memories and not self.resolution.imported(instance, Kind.MEMORY):
+            return None
+        target = self.resolution.resolve(instance, Kind.MEMORY, 0)
+        return target if isinstance(target, Definition) else None
+
+    def _needed_instances(self, callbacks: Mapping[str, Callback], memory: Definition) -> list[int]:
+        """Instances that the callbacks reach, and those that fill the table or the memory."""
+        needed = {memory.instance}
+        pending: list[Target | None] = [self._symbol("cabi_realloc")]
+        for callback in callbacks.values():
+            pending += (callback.function, callback.post_return)
+        for instance in self.resolution.instances:
+            module = self.resolution.module(instance)
+            if any(segment.items for segment in module.elements) or module.segments:
+                pending.append(Definition(instance, Kind.FUNCTION, 0))
+        while pending:
+            target = pending.pop()
+            if not isinstance(target, Definition) or target.instance in needed and target.instance != memory.instance:
+                continue
+            needed.add(target.instance)
+            pending += [
+                self.resolution.resolve_import(target.instance, item)
+                for item in self.resolution.module(target.instance).imports
+                if item.kind is not Kind.MEMORY
+            ]
+        return sorted(needed)
+
+    def _adapter_text(self, callbacks: Mapping[str, Callback], instances: list[int]) -> str:
+        hostcalls: set[str] = set()
+        replaced: dict[tuple[str, str], CoreSignature] = {}
+        for instance in instances:
+            module = self.resolution.module(instance)
+            for item in module.imported(Kind.FUNCTION):
+                match self.resolution.resolve_import(instance, item):
+                    case HostFunction(name):
+                        hostcalls.add(name)
+                    case WasiFunction(interface, name):
+                        assert isinstance(item.type, int)  # noqa: S101 - the reader's invariant
+                        replaced[interface, name] = core_signature(module.types[item.type])
+                    case Definition():
+                        pass
+        return _module_text(
+            _known_hostcalls(hostcalls),
+            {name: callback.post_return is not None for name, callback in callbacks.items()},
+            replaced,
+            guarded=self.resolution.symbol(stack.THREAD_STATE, Kind.FUNCTION) is not None,
+            has_stack=self.resolution.symbol("__stack_pointer", Kind.GLOBAL) is not None,
+        )
+
+    def _frame(self, program: Program) -> Frame:
+        key = None if self.cache is None else _frame_key(program)
+        if self.cache is not None and key is not None:
+            stored = self.cache.get(key)
+            if stored is not None:
+                try:
+                    return Frame.decode(stored)
+                except MalformedError:
+                    pass  # a damaged entry is made anew
+        bodies = reachable_bodies(program)
+        stack_pointer = self._stack_pointer(program)
+        frame = Renumbering(program, bodies, stack.weights(program, bodies), stack_pointer).frame()
+        if self.cache is not None and key is not None:
+            self.cache.put(key, frame.encode())
+        return frame
+
+    def _stack_pointer(self, program: Program) -> int | None:
+        for unit in program.units:
+            for index, item in enumerate(unit.module.imported(Kind.GLOBAL)):
+                if item.name == "__stack_pointer":
+                    return unit.globals[index]
+        return None
+
+    def _write(self, program: Program, frame: Frame) -> bytes:
+        segments = [
+            b"\0\x41" + binary.signed(_signed32(address)) + b"\x0b" + u32(segment.end - segment.start)
+            + unit.module.data[segment.start : segment.end]
+            for unit, segment, address in program.segments
+        ]  # fmt: skip
+        parts = [
+            HEADER,
+            frame.before_memory,
+            binary.section(Section.MEMORY, b"\x01", encode_limits(program.memory)),
+            frame.after_memory,
+            binary.section(Section.DATA, u32(len(segments)), *segments),
+        ]
+        if not self.options.strip:
+            parts.append(binary.custom_section("name", frame.names))
+        parts += [
+            binary.custom_section(name, contents) for name, contents in sorted(self.options.custom_sections.items())
+        ]
+        return b"".join(parts)
+
+
+def core_signature(function_type: FunctionType) -> CoreSignature:
+    """A function type as the signature tables write it; WASI uses integers only."""
+    names: dict[int, CoreType] = {0x7F: "i32", 0x7E: "i64"}
+    try:
+        return CoreSignature(
+            tuple(names[byte] for byte in function_type.parameters),
+            tuple(names[byte] for byte in function_type.results),
+        )
+    except KeyError as error:
+        raise LinkError(f"a WASI function takes or returns a {VALUE_TYPES[error.args[0]]}") from None
+
+
+def _known_hostcalls(imported: set[str]) -> list[str]:
+    known = {kebab(hostcall.import_name): name for name, hostcall in HOSTCALLS.items()}
+    unknown = sorted(imported - known.keys())
+    if unknown:
+        raise LinkError(f"the component imports {unknown[0]!r}, which is no hostcall of Proxy-Wasm")
+    return [name for kebab_name, name in known.items() if kebab_name in imported]
+
+
+def _module_text(
+    hostcalls: list[str],
+    callbacks: Mapping[str, bool],
+    replaced: Mapping[tuple[str, str], CoreSignature],
+    *,
+    guarded: bool,
+    has_stack: bool,
+) -> str:
+    """The text of the adapters' module."""
+    imports, functions = adapters.edge_text(hostcalls, callbacks)
+    if replaced:
+        imports += [adapters.hostcall_import(name) for name in wasi.HOSTCALLS if name not in hostcalls]
+        imports += [adapters.wasi_import(name) for name in wasi.WASI_FUNCTIONS]
+        functions.append(wasi.SUPPORT)
+        functions += [wasi.function_text(*name, signature) for name, signature in sorted(replaced.items())]
+    if guarded:
+        functions.append(stack.INITIALIZE)
+        imports.append(stack.THREAD_STATE_IMPORT)
+    imports += [adapters.MEMORY_IMPORT, adapters.REALLOC_IMPORT]
+    if has_stack:
+        imports.append(adapters.STACK_POINTER_IMPORT)
+    return "\n".join(["(module", *imports, *functions, ")"])
+
+
+@cache
+def assemble(text: str) -> Module:
+    """WebAssembly text as a module."""
+    from wasmtime import wat2wasm  # noqa: PLC0415 - a heavy import, needed here alone
+
+    return read_module(bytes(wat2wasm(text)), label="adapters, ")
+
+
+@cache
+def _linker_fingerprint() -> bytes:
+    """Changes with the linker's own code, so that no cache outlives it."""
+    digest = hashlib.sha256()
+    for folder in (Path(__file__).parent, Path(binary.__file__).parent):
+        for path in sorted(folder.glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.digest()
+
+
+def _frame_key(program: Program) -> str:
+    """A hash of all that a frame is made from."""
+    digest = hashlib.sha256(_linker_fingerprint())
+    for unit in program.units:
+        module = unit.module
+        if module.code:
+            digest.update(module.data[module.code[0][0] : module.code[-1][1]])
+        digest.update(
+            repr((module.types, module.functions, unit.functions, unit.globals, module.function_names())).encode()
+        )
+    described = [(item.type, item.imported) for item in program.functions if item.body is None]
+    digest.update(repr((described, program.globals, program.table, program.exports)).encode())
+    digest.update(repr(sorted(program.slots.items())).encode())
+    return digest.hexdigest()
+
+
+def _signed32(address: int) -> int:
+    return address - (1 << 32) if address >> 31 else address

@@ -1,0 +1,250 @@
+"""The program as one module: numbers for all that is kept, and the sections that hold it.
+
+Everything but memory and data depends only on the libraries, the world and the linker, not on the author's code, and is therefore
+the same in almost every build. `Frame` is that part, in a form that a cache can hold.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from proxy_wasm.build.errors import LinkError
+from proxy_wasm.build.linker import instructions as op
+from proxy_wasm.build.linker.program import Function, Program, Unit
+from proxy_wasm.build.linker.reachability import Body
+from proxy_wasm.build.wasm import binary
+from proxy_wasm.build.wasm.binary import Reader, signed, u32
+from proxy_wasm.build.wasm.module import F32, F64, I32, I64, FunctionType, Kind, Limits, Section
+
+_END = b"\x0b"
+_I32_SUB, _LOCAL_GET = b"\x6b", b"\x20"
+_CONSTANTS = {I32: op.I32_CONST, I64: op.I64_CONST, F32: op.F32_CONST, F64: op.F64_CONST}
+_FLOAT_SIZES = {F32: 4, F64: 8}
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The finished module without its memory, data and custom sections, which stand between and behind these."""
+
+    before_memory: bytes
+    after_memory: bytes
+    names: bytes
+    """The contents of the `name` section."""
+
+    def encode(self) -> bytes:
+        """As bytes for a cache."""
+        return b"".join(u32(len(part)) + part for part in (self.before_memory, self.after_memory, self.names))
+
+    @classmethod
+    def decode(cls, encoded: bytes) -> "Frame":
+        """From the bytes that `encode` made. Raises `MalformedError` where they are damaged."""
+        reader = Reader(encoded, "cached frame")
+        parts = [reader.bytes(reader.u32()) for _ in range(3)]
+        reader.require_end()
+        return cls(*parts)
+
+
+class Renumbering:
+    """Gives new numbers to functions, types and globals, and writes the sections that mention them."""
+
+    def __init__(
+        self, program: Program, bodies: Mapping[int, Body | None], weights: Mapping[int, int], stack_pointer: int | None
+    ) -> None:
+        """`weights` are the bytes of shadow stack that a function is charged for each call (`proxy_wasm.build.linker.stack`)."""
+        self.program = program
+        self.weights = weights
+        self.types: dict[FunctionType, int] = {}
+        self.imported = [number for number, body in bodies.items() if body is None]
+        self.defined = {number: body for number, body in bodies.items() if body is not None}
+        self.functions = {number: new for new, number in enumerate([*self.imported, *self.defined])}
+        first_inner = len(self.functions)
+        self.inner = {number: first_inner + offset for offset, number in enumerate(weights)}
+        self.tokens = self._distinct_tokens()
+        self.variables = self._kept_globals(stack_pointer)
+        self.stack_pointer = stack_pointer
+
+    def _distinct_tokens(self) -> list[set[bytes]]:
+        tokens: list[set[bytes]] = [set() for _ in self.program.units]
+        for number, body in self.defined.items():
+            tokens[self.program.functions[number].unit].update([token for _, token in body.tokens])
+        return tokens
+
+    def _kept_globals(self, stack_pointer: int | None) -> dict[int, int]:
+        """Globals that some function sets; all others are constants."""
+        written = {
+            self._global(unit, token)
+            for unit, tokens in zip(self.program.units, self.tokens, strict=True)
+            for token in tokens
+            if token[:1] == bytes([op.GLOBAL_SET])
+        }
+        if self.weights and stack_pointer is not None:
+            written.add(stack_pointer)
+        return {number: new for new, number in enumerate(sorted(written))}
+
+    def _global(self, unit: Unit, token: bytes) -> int:
+        reader = Reader(token, f"{unit.module.label}code section", 1)
+        index = reader.u32()
+        if index >= len(unit.globals):
+            raise reader.error(f"there is no global {index}")
+        return unit.globals[index]
+
+    def frame(self) -> Frame:
+        """All sections that do not depend on the snapshot."""
+        code = self._code_section()
+        imports = self._import_section()
+        functions = binary.section(
+            Section.FUNCTION,
+            binary.vector(
+                u32(self._type(self.program.functions[number].type)) for number in (*self.defined, *self.weights)
+            ),
+        )
+        return Frame(
+            self._type_section() + imports + functions + self._table_section(),
+            self._global_section() + self._export_section() + self._element_section() + code,
+            self._names(),
+        )
+
+    def _type(self, function_type: FunctionType) -> int:
+        return self.types.setdefault(function_type, len(self.types))
+
+    def _type_section(self) -> bytes:
+        encoded = [
+            b"\x60" + u32(len(item.parameters)) + item.parameters + u32(len(item.results)) + item.results
+            for item in self.types
+        ]
+        return binary.section(Section.TYPE, binary.vector(encoded))
+
+    def _import_section(self) -> bytes:
+        items: list[bytes] = []
+        for number in self.imported:
+            function = self.program.functions[number]
+            assert function.imported is not None  # noqa: S101 - what makes it an import
+            names = binary.name(function.imported.module) + binary.name(function.imported.name)
+            items.append(names + bytes([Kind.FUNCTION]) + u32(self._type(function.type)))
+        return binary.section(Section.IMPORT, binary.vector(items))
+
+    def _table_section(self) -> bytes:
+        table = self.program.table
+        return binary.section(Section.TABLE, b"\x01", bytes([table.element]), encode_limits(table.limits))
+
+    def _global_section(self) -> bytes:
+        items: list[bytes] = []
+        for number in self.variables:
+            variable = self.program.globals[number]
+            constant = _constant(variable.type.value, variable.value)
+            items.append(bytes([variable.type.value, 1]) + constant + _END)
+        return binary.section(Section.GLOBAL, binary.vector(items))
+
+    def _export_section(self) -> bytes:
+        items = [binary.name("memory") + bytes([Kind.MEMORY, 0])]
+        items += [
+            binary.name(name) + bytes([Kind.FUNCTION]) + u32(self.functions[number])
+            for name, number in self.program.exports.items()
+        ]
+        return binary.section(Section.EXPORT, binary.vector(items))
+
+    def _element_section(self) -> bytes:
+        runs: list[tuple[int, list[bytes]]] = []
+        expected = -1
+        for slot, number in sorted(self.program.slots.items()):
+            if slot != expected:
+                runs.append((slot, []))
+            runs[-1][1].append(u32(self.functions[number]))
+            expected = slot + 1
+        segments = [
+            b"\0" + bytes([op.I32_CONST]) + signed(start) + _END + binary.vector(items) for start, items in runs
+        ]
+        return binary.section(Section.ELEMENT, binary.vector(segments))
+
+    def _code_section(self) -> bytes:
+        replacements = [
+            {token: self._replace(unit, token) for token in sorted(tokens)}
+            for unit, tokens in zip(self.program.units, self.tokens, strict=True)
+        ]
+        bodies: list[bytes] = []
+        inner: dict[int, bytes] = {}
+        for number, body in self.defined.items():
+            function = self.program.functions[number]
+            encoded = _join(body, replacements[function.unit])
+            if number in self.weights:
+                inner[number] = encoded
+                encoded = self._guard(number, function)
+            bodies += (u32(len(encoded)), encoded)
+        for number in self.weights:
+            bodies += (u32(len(inner[number])), inner[number])
+        count = len(self.defined) + len(self.weights)
+        return binary.section(Section.CODE, u32(count), *bodies)
+
+    def _replace(self, unit: Unit, token: bytes) -> bytes:
+        """The instruction with its new index; a global that never changes becomes the constant that it is."""
+        if not token:
+            return token
+        reader = Reader(token, f"{unit.module.label}code section", 1)
+        opcode = token[0]
+        if opcode in (op.CALL, op.RETURN_CALL, op.REF_FUNC):
+            return token[:1] + u32(self.functions[unit.functions[reader.u32()]])
+        if opcode in (op.CALL_INDIRECT, op.RETURN_CALL_INDIRECT):
+            return token[:1] + u32(self._unit_type(unit, reader, reader.u32())) + b"\0"
+        if opcode in (op.BLOCK, op.LOOP, op.IF):
+            return token[:1] + signed(self._unit_type(unit, reader, reader.s33()))
+        number = self._global(unit, token)
+        if opcode == op.GLOBAL_SET:
+            return token[:1] + u32(self.variables[number])
+        reader.u32()
+        rest = token[reader.position :]
+        if number in self.variables:
+            return token[:1] + u32(self.variables[number]) + rest
+        variable = self.program.globals[number]
+        if not rest:
+            return _constant(variable.type.value, variable.value)
+        reader.u8()
+        return _constant(I32, variable.value + reader.s32())
+
+    def _unit_type(self, unit: Unit, reader: Reader, index: int) -> int:
+        if not 0 <= index < len(unit.module.types):
+            raise reader.error(f"there is no type {index}")
+        return self._type(unit.module.types[index])
+
+    def _guard(self, number: int, function: Function) -> bytes:
+        """A body that calls the function's own with the stack pointer lowered by its weight."""
+        if self.stack_pointer is None:
+            raise LinkError("functions are to be charged for stack, but the component has no __stack_pointer")
+        pointer = u32(self.variables[self.stack_pointer])
+        load, store = bytes([op.GLOBAL_GET]) + pointer, bytes([op.GLOBAL_SET]) + pointer
+        weight = bytes([op.I32_CONST]) + signed(self.weights[number])
+        arguments = b"".join(_LOCAL_GET + u32(index) for index in range(len(function.type.parameters)))
+        call = bytes([op.CALL]) + u32(self.inner[number])
+        lower = load + weight + _I32_SUB + store
+        return b"\0" + lower + arguments + call + load + weight + bytes([op.I32_ADD]) + store + _END
+
+    def _names(self) -> bytes:
+        names = [unit.module.function_names() for unit in self.program.units]
+        entries: list[bytes] = []
+        for number, new in self.functions.items():
+            function = self.program.functions[number]
+            name = names[function.unit].get(function.index) if function.imported is None else function.imported.name
+            if name:
+                entries.append(u32(new) + binary.name(name))
+        for number, new in self.inner.items():
+            function = self.program.functions[number]
+            entries.append(u32(new) + binary.name(names[function.unit].get(function.index, str(number)) + "$unguarded"))
+        subsection = binary.vector(entries)
+        return b"\x01" + u32(len(subsection)) + subsection
+
+
+def encode_limits(limits: Limits) -> bytes:
+    """Bounds of a memory or table."""
+    maximum = b"" if limits.maximum is None else u32(limits.maximum)
+    return bytes([limits.maximum is not None]) + u32(limits.minimum) + maximum
+
+
+def _constant(value_type: int, value: int) -> bytes:
+    opcode = bytes([_CONSTANTS[value_type]])
+    if value_type in _FLOAT_SIZES:
+        return opcode + value.to_bytes(_FLOAT_SIZES[value_type], "little")
+    if value_type == I32:
+        value = (value + 0x80000000 & 0xFFFFFFFF) - 0x80000000
+    return opcode + signed(value)
+
+
+def _join(body: Body, replacements: Mapping[bytes, bytes]) -> bytes:
+    return body.locals + b"".join([part for run, token in body.tokens for part in (run, replacements[token])])
