@@ -1,0 +1,137 @@
+"""From an extension's folder to one Proxy-Wasm module.
+
+Settings -> dependencies -> componentize-py -> linker -> checker -> `dist/NAME.wasm`. Each step is a module of this package, usable by
+itself; `build` runs them in order and remembers what it made. Heavy imports wait until a step needs them, so that a build that
+can reuse the last module ends at once.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from proxy_wasm.build.cache import Cache
+from proxy_wasm.build.dependencies import install
+from proxy_wasm.build.errors import (
+    BuildError,
+    CacheError,
+    CheckError,
+    ComponentizeError,
+    DependencyError,
+    LinkError,
+    SettingsError,
+    SourceError,
+)
+from proxy_wasm.build.inputs import Inputs, collect
+from proxy_wasm.build.settings import Project
+
+__all__ = [
+    "BuildError",
+    "BuildResult",
+    "Cache",
+    "CacheError",
+    "CheckError",
+    "ComponentizeError",
+    "DependencyError",
+    "LinkError",
+    "Project",
+    "SettingsError",
+    "SourceError",
+    "build",
+]
+
+Progress = Callable[[str], None]
+"""Told what begins: `"installing dependencies"`."""
+
+_KIND = "modules"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """A built module."""
+
+    project: Project
+    path: Path
+    """Where it was written."""
+    module: bytes
+    reused: bool
+    """Whether an earlier build had made it from the same inputs."""
+    input_hash: str
+    seconds: dict[str, float]
+    """How long each step that ran took, by name."""
+
+
+@dataclass(slots=True)
+class _Steps:
+    """Announces steps and measures them."""
+
+    progress: Progress | None
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+
+    @contextmanager
+    def __call__(self, name: str, announcement: str = "") -> Generator[None]:
+        if announcement and self.progress is not None:
+            self.progress(announcement)
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = time.perf_counter() - start
+
+
+def build(
+    directory: Path, *, output: Path | None = None, progress: Progress | None = None, cache: Cache | None = None
+) -> BuildResult:
+    """Build the extension in `directory` into `output` (its settings decide unless told), or reuse what was built before.
+
+    Raises a `BuildError` that names what is wrong and where.
+    """
+    steps = _Steps(progress)
+    cache = cache or Cache()
+    with steps("settings"):
+        project = Project.load(directory)
+    with steps("dependencies"):
+        dependencies = install(project, cache, progress)
+    with steps("inputs"):
+        inputs = collect(project, dependencies)
+    with cache.lock(_KIND, inputs.hash):
+        module = cache.read(_KIND, inputs.hash)
+        reused = module is not None
+        if module is None:
+            module = _make(project, inputs, cache, steps)
+            cache.write(_KIND, inputs.hash, module)
+    path = project.output if output is None else output
+    with steps("output"):
+        _write(path, module)
+    return BuildResult(project, path, module, reused, inputs.hash, steps.seconds)
+
+
+def _make(project: Project, inputs: Inputs, cache: Cache, steps: _Steps) -> bytes:
+    # Not needed by a build that reuses a module.
+    from proxy_wasm.build.checker import check  # noqa: PLC0415
+    from proxy_wasm.build.componentize import componentize  # noqa: PLC0415
+
+    with steps("componentize", f"compiling {project.name} (Python modules into a snapshot)"):
+        component = componentize(inputs, project)
+    with steps("link", "linking"):
+        module = component
+    with steps("check", "checking"):
+        check(module)
+    return module
+
+
+def _write(path: Path, module: bytes) -> None:
+    """Write aside and rename, so that a proxy that reads the file meanwhile sees the old one or the new one."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+    try:
+        with suppress(FileNotFoundError):
+            if path.read_bytes() == module:
+                return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_bytes(module)
+        aside.replace(path)
+    except OSError as error:
+        raise BuildError(f"{path}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,99 @@
+"""Everything that a build depends on, and its hash.
+
+Two builds with the same hash may share one module; so nothing of the machine enters it (no path, no time), and everything else
+does: the extension's files, its dependencies' files, the SDK's, the settings, the tools' versions and the code of the build itself.
+The hash is recorded in the module, in the custom section `proxy-wasm.inputs`.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+from proxy_wasm.abi import wit
+from proxy_wasm.build.settings import Project
+
+SECTION = "proxy-wasm.inputs"
+"""The custom section that records a module's inputs, as JSON: their `hash` and the `tools`."""
+
+SDK, EXTENSION, DEPENDENCIES = "sdk", "extension", "dependencies"
+"""The folders that the guest's modules are imported from, in this order."""
+
+SETTINGS_MODULE = "proxy_wasm_settings"
+
+_PACKAGE = Path(__file__).parents[1]
+_ONLY_OUTSIDE = frozenset({"cli.py", "__main__.py", "abi/signatures.py", "abi/wit.py"})
+"""Modules beside those that run in Wasm that never do."""
+_GUEST_PACKAGES = ("", "abi", "guest")
+_TOOLS = ("componentize-py", "wasmtime")
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What one build is made from."""
+
+    files: Mapping[str, bytes]
+    """From folder and path below it (`"extension/greeter.py"`) to contents."""
+    world: str
+    """The WIT world."""
+    strip: bool
+    tools: Mapping[str, str]
+    hash: str
+    """Hexadecimal SHA-256 of all of it."""
+
+    def section(self) -> bytes:
+        """The contents of the custom section that records them."""
+        return json.dumps({"hash": self.hash, "tools": dict(self.tools)}, separators=(",", ":")).encode()
+
+
+def collect(project: Project, dependencies: Path) -> Inputs:
+    """The inputs of a build of `project` with the packages that were installed into the folder `dependencies`."""
+    tools = {"proxy-wasm": version("proxy-wasm"), **{tool: version(tool) for tool in _TOOLS}}
+    files = {f"{SDK}/proxy_wasm/{name}": path.read_bytes() for name, path in _guest_sources()}
+    files[f"{SDK}/{SETTINGS_MODULE}.py"] = _settings_module(project, tools["proxy-wasm"]).encode()
+    files |= {f"{EXTENSION}/{name}": path.read_bytes() for name, path in project.sources.items()}
+    files |= {f"{DEPENDENCIES}/{name}": path.read_bytes() for name, path in _files(dependencies)}
+    world = wit.world()
+    digest = hashlib.sha256(json.dumps([tools, world, project.strip], sort_keys=True).encode())
+    for name, contents in sorted(files.items()):
+        digest.update(f"\n{name}\n".encode() + hashlib.sha256(contents).digest())
+    for name, path in _files(_PACKAGE / "build", "*.py"):
+        digest.update(f"\nbuild/{name}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return Inputs(files, world, project.strip, tools, digest.hexdigest())
+
+
+def recorded(section: bytes) -> str | None:
+    """The hash in the contents of a module's custom section, or `None` where they hold none."""
+    try:
+        found: object = json.loads(section)
+    except ValueError:
+        return None
+    value = cast("dict[str, Any]", found).get("hash") if isinstance(found, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def _guest_sources() -> Iterator[tuple[str, Path]]:
+    for package in _GUEST_PACKAGES:
+        for path in sorted((_PACKAGE / package).glob("*.py")):
+            name = path.relative_to(_PACKAGE).as_posix()
+            if name not in _ONLY_OUTSIDE:
+                yield name, path
+
+
+def _files(folder: Path, pattern: str = "*") -> Iterator[tuple[str, Path]]:
+    for path in sorted(folder.rglob(pattern)):
+        if path.is_file() and "__pycache__" not in path.parts:
+            yield path.relative_to(folder).as_posix(), path
+
+
+def _settings_module(project: Project, sdk_version: str) -> str:
+    return (
+        '"""What the build knows and the guest needs."""\n'
+        f"NAME = {project.name!r}\n"
+        f"VERSION = {project.version!r}\n"
+        f"SDK_VERSION = {sdk_version!r}\n"
+        f"PLUGINS = {dict(project.plugins)!r}\n"
+    )

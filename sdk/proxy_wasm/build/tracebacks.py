@@ -1,0 +1,79 @@
+"""A Python traceback from inside Wasm, turned into an error about the author's own files.
+
+While the snapshot is taken the guest sees the SDK as `/0/...`, the extension's files as `/1/...`, its dependencies as `/2/...` and
+the standard library as `/python/...`. The author is shown the frames in the extension and its dependencies, under the names that the
+files have outside.
+"""
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from proxy_wasm.build.errors import SourceError
+from proxy_wasm.build.settings import FILE_NAME, Project
+
+_START = "Traceback (most recent call last):\n"
+_FRAME = re.compile(r'^  File "/([12])/([^"]+)", line (\d+)[^\n]*\n(?:    ([^\n]*))?', re.MULTILINE)
+_MISSING_MODULE = re.compile(r"No module named '([^'.]+)")
+_EXTENSION = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    file: str
+    line: str
+    code: str
+    own: bool
+    """Whether it lies in the extension, not in a dependency."""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+def explain(text: str, project: Project) -> SourceError | None:
+    """The error that the last traceback in `text` tells of, or `None` where there is no traceback."""
+    _, found, traceback = text.rpartition(_START)
+    if not found:
+        return None
+    exception = _exception(traceback)
+    frames = [
+        _Frame(_shown(area, path, project), line, code.strip(), area == _EXTENSION)
+        for area, path, line, code in _FRAME.findall(traceback)
+    ]
+    message = exception + _way_out(exception)
+    if not frames:
+        # The SDK itself says what is wrong with the plugin's name or class: its words, without the exception's type.
+        return SourceError(f"{project.directory / FILE_NAME}: {message.partition(': ')[2] or message}")
+    place = next((frame for frame in reversed(frames) if frame.own), frames[-1])
+    lines = [f"{place}: {message}", *(f"    {frame}  {frame.code}" for frame in frames)]
+    return SourceError("\n".join(lines))
+
+
+def _exception(traceback: str) -> str:
+    """The lines after the frames: the exception's type and message."""
+    lines = traceback.rstrip().splitlines()
+    for position, line in enumerate(lines):
+        if line and not line.startswith(" "):
+            return "\n".join(lines[position:])
+    return lines[-1].strip() if lines else "an exception without a message"
+
+
+def _way_out(exception: str) -> str:
+    missing = _MISSING_MODULE.search(exception)
+    if missing is None:
+        return ""
+    if missing[1] in sys.stdlib_module_names:
+        return " (this module of the standard library does not exist inside Wasm)"
+    return f" (a package that the extension needs must be listed in project.dependencies in {FILE_NAME})"
+
+
+def _shown(area: str, path: str, project: Project) -> str:
+    """The file as the author knows it; a dependency's by its name alone."""
+    if area != _EXTENSION:
+        return str(PurePosixPath(path))
+    file = project.sources.get(path, project.directory / path)
+    try:
+        return str(file.relative_to(Path.cwd()))
+    except ValueError:
+        return str(file)

@@ -1,0 +1,55 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from proxy_wasm.build.cache import CACHE_VARIABLE, Cache
+
+GREETER = """from proxy_wasm import Headers, HttpContext, PluginContext
+
+
+class Greeter(PluginContext):
+    def http_context(self) -> HttpContext:
+        return Greeting(self)
+
+
+class Greeting(HttpContext):
+    def on_request_headers(self, headers: Headers, end_of_stream: bool) -> None:
+        headers["x-greeting"] = "hello"
+"""
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "cache")
+
+
+@pytest.fixture
+def empty_user_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "user-cache"
+    monkeypatch.setenv(CACHE_VARIABLE, str(folder))
+    return folder
+
+
+@pytest.fixture
+def make_project(tmp_path: Path) -> Callable[..., Path]:
+    """Write an extension's folder: a `pyproject.toml` and files by their path."""
+
+    def make(
+        settings: str = "",
+        *,
+        folder: str = "greeter",
+        project: str = 'name = "greeter"',
+        files: dict[str, str] | None = None,
+    ) -> Path:
+        directory = tmp_path / folder
+        settings = settings or 'plugin = "greeter:Greeter"'
+        written = {"greeter.py": GREETER, **(files or {})}
+        written["pyproject.toml"] = f"[project]\n{project}\n[tool.proxy-wasm]\n{settings}\n"
+        for name, text in written.items():
+            path = directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, "utf-8")
+        return directory
+
+    return make
