@@ -5,9 +5,9 @@ Nothing here keeps a password: of each credential only digests stay in memory.
 
 import binascii
 import hashlib
+import hmac
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from hmac import compare_digest
 from typing import cast
 
 from basic_auth_paths import literal
@@ -72,8 +72,8 @@ class Rule:
             hashing = credential.hashing
             if hashing not in digests:
                 digests[hashing] = hashing[0](password + hashing[1])
-            same_user = compare_digest(credential.user, user)
-            same_password = compare_digest(credential.password, digests[hashing])
+            same_user = hmac.compare_digest(credential.user, user)
+            same_password = hmac.compare_digest(credential.password, digests[hashing])
             accepted |= same_user & same_password
         return accepted
 
