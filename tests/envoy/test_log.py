@@ -62,8 +62,8 @@ def test_a_growing_file_gives_each_complete_line_once(tmp_path: Path) -> None:
 
 
 def test_an_access_record_of_a_request_without_response_has_status_zero() -> None:
-    record = b'{"client_port":5,"status":0,"details":null,"flags":"DC"}'
-    assert parse_access_record(record) == AccessRecord(5, 0, "", "DC")
+    record = b'{"client_port":5,"status":0,"details":null,"flags":"DC","method":"GET","path":"/x?y","milliseconds":12}'
+    assert parse_access_record(record) == AccessRecord(5, 0, "", "DC", "GET", "/x?y", 12)
 
 
 def test_another_line_is_no_access_record() -> None:

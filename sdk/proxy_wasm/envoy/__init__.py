@@ -4,7 +4,7 @@ from proxy_wasm.envoy.admin import Admin
 from proxy_wasm.envoy.binary import find_envoy
 from proxy_wasm.envoy.client import Reply, send
 from proxy_wasm.envoy.configuration import FailurePolicy, WasmFilter, bootstrap, cluster, listener
-from proxy_wasm.envoy.errors import EnvoyError, EnvoyFailed, EnvoyNotFound, FilterRefused
+from proxy_wasm.envoy.errors import EnvoyError, EnvoyFailed, EnvoyNotFound, FilterRefused, NoResponse
 from proxy_wasm.envoy.filters import FilteringEnvoy, Outcome, RunningFilter
 from proxy_wasm.envoy.http1 import Message, encode_request, encode_response
 from proxy_wasm.envoy.log import AccessRecord, LogLine, WasmMessage
@@ -23,6 +23,7 @@ __all__ = [
     "FilteringEnvoy",
     "LogLine",
     "Message",
+    "NoResponse",
     "Outcome",
     "Reply",
     "RunningFilter",

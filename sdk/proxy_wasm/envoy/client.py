@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
-from proxy_wasm.envoy.errors import EnvoyFailed
+from proxy_wasm.envoy.errors import EnvoyFailed, NoResponse
 from proxy_wasm.envoy.http1 import MalformedMessage, Message, read_response
 
 
@@ -15,7 +15,9 @@ class Reply:
     """What came back on a connection."""
 
     message: Message | None
-    """`None` where the connection was closed without a response."""
+    """`None` where the connection was closed without a response; the head alone where it was closed inside the body."""
+    whole: bool
+    """Whether the response came to its end."""
     port: int
     """The client's port, by which the access log knows the request."""
 
@@ -24,7 +26,7 @@ def send(address: tuple[str, int], request: bytes, *, method: str = "GET", timeo
     """Send an encoded request and read its response.
 
     The request is written while the response is read: a proxy may answer, or echo, before it has everything. Raises
-    `EnvoyFailed` where no response is complete within `timeout` seconds.
+    `NoResponse` where no response is complete within `timeout` seconds.
     """
     deadline = time.monotonic() + timeout
     with _connect(address, deadline) as connection:
@@ -32,19 +34,21 @@ def send(address: tuple[str, int], request: bytes, *, method: str = "GET", timeo
         port = connection.getsockname()[1]
         writer = threading.Thread(target=_write, args=(connection, request), daemon=True)
         writer.start()
+        whole = True
         try:
             with connection.makefile("rb") as stream:
                 message = read_response(stream, method=method)
         except TimeoutError:
             msg = f"no complete response within {timeout:g} seconds"
-            raise EnvoyFailed(msg) from None
-        except (MalformedMessage, ConnectionError):
-            message = None
+            raise NoResponse(msg) from None
+        except (MalformedMessage, ConnectionError) as error:
+            message = error.partial if isinstance(error, MalformedMessage) else None
+            whole = False
         finally:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
             writer.join()
-    return Reply(message, port)
+    return Reply(message, whole, port)
 
 
 def _connect(address: tuple[str, int], deadline: float) -> socket.socket:

@@ -24,6 +24,10 @@ class EnvoyFailed(EnvoyError):  # noqa: N818
     """The process ended by itself, or did not answer in time."""
 
 
+class NoResponse(EnvoyFailed):
+    """A request through Envoy was not answered in time."""
+
+
 class FilterRefused(EnvoyError):  # noqa: N818
     """Envoy refused a filter: `reason` is Envoy's word for it, `log` what was logged meanwhile (the filter's messages too)."""
 
@@ -33,13 +37,17 @@ class FilterRefused(EnvoyError):  # noqa: N818
         self.log = tuple(log)
 
     @property
+    def errors(self) -> list[str]:
+        """What Envoy says against the filter's VM, each once: `Wasm VM failed ...`, traps with their backtraces."""
+        lines = (line for line in self.log if line.logger == "wasm" and line.wasm is None)
+        return list(dict.fromkeys(line.message for line in lines if line.level == LogLevel.ERROR))
+
+    @property
     def messages(self) -> list[str]:
         """The filter's own messages, in the order in which it logged them."""
         return [line.wasm.message for line in self.log if line.wasm is not None]
 
     def __str__(self) -> str:
-        """The filter's own messages; where it said nothing, Envoy's reason with the errors around it."""
-        if self.messages:
-            return "\n".join(self.messages)
-        errors = [line.message for line in self.log if line.logger == "wasm" and line.level >= LogLevel.ERROR]
-        return "\n".join(dict.fromkeys([self.reason, *errors]))
+        """What the filter said where its VM failed; without a word of it, Envoy's reason and errors."""
+        said = [line.wasm.message for line in self.log if line.wasm is not None and line.level >= LogLevel.WARN]
+        return "\n".join((self.errors and (said or self.messages)) or [self.reason, *self.errors])

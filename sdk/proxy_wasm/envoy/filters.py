@@ -55,7 +55,9 @@ class Outcome:
     """What one request through a filter led to."""
 
     response: Message | None
-    """`None` where the client's connection was closed without a response."""
+    """`None` where the client's connection was closed without a response; see `whole`."""
+    whole: bool
+    """Whether the response came to its end; where not, only its head is known."""
     upstream: Message | None
     """The last request that reached the upstream whole."""
     access: AccessRecord
@@ -82,7 +84,7 @@ class RunningFilter:
     def exchange(self, request: bytes, respond: Respond, *, method: str = "GET", timeout: float = 30) -> Outcome:
         """Send an encoded request and answer it with `respond` as the upstream.
 
-        Raises `EnvoyFailed` where there is no complete response within `timeout` seconds, and what `respond` raises.
+        Raises `NoResponse` where there is no complete response within `timeout` seconds, and what `respond` raises.
         """
         return self._envoy.exchange(self, request, respond, method=method, timeout=timeout)
 
@@ -237,7 +239,9 @@ class FilteringEnvoy:
                 self._current = None
             if failures:
                 raise failures[0]
-            return Outcome(reply.message, received[-1] if received else None, record, tuple(through.log[logged:]))
+            return Outcome(
+                reply.message, reply.whole, received[-1] if received else None, record, tuple(through.log[logged:])
+            )
 
     def _access_record(self, client_port: int) -> AccessRecord:
         """The record of the stream of one client, which Envoy writes when that stream ends."""

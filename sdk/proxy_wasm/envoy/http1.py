@@ -17,6 +17,9 @@ LONGEST_LINE = 16 << 20
 class MalformedMessage(Exception):  # noqa: N818 - named for what arrived
     """What arrived is no HTTP/1.1 message, or ended before its end."""
 
+    partial: "Message | None" = None
+    """The head of the message, where that was whole."""
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -55,7 +58,11 @@ def read_response(stream: BinaryIO, *, method: str = "GET") -> Message:
             break
     if method == "HEAD" or start[1] in (b"204", b"304"):
         return Message(start, headers)
-    framed = _framed(stream, headers)
+    try:
+        framed = _framed(stream, headers)
+    except MalformedMessage as error:
+        error.partial = Message(start, headers)
+        raise
     body, trailers = (stream.read(), ()) if framed is None else framed
     return Message(start, headers, body, trailers)
 

@@ -93,9 +93,12 @@ class GrowingFile:
 
 ACCESS_LOG_FIELDS = {
     "client_port": "%DOWNSTREAM_DIRECT_REMOTE_PORT%",
+    "method": "%REQ(:METHOD)%",
+    "path": "%REQ(:PATH)%",
     "status": "%RESPONSE_CODE%",
     "details": "%RESPONSE_CODE_DETAILS%",
     "flags": "%RESPONSE_FLAGS%",
+    "milliseconds": "%DURATION%",
 }
 """The access log's fields. A client that opens a connection for each request knows its own record by `client_port`."""
 
@@ -111,6 +114,11 @@ class AccessRecord:
     """The response code details."""
     flags: str
     """The response flags, such as `UF`; empty for none."""
+    method: str = ""
+    path: str = ""
+    """As the filter left it, with the query."""
+    milliseconds: int = 0
+    """How long the stream lasted."""
 
 
 def parse_access_record(line: bytes) -> AccessRecord:
@@ -122,6 +130,9 @@ def parse_access_record(line: bytes) -> AccessRecord:
             int(fields["status"] or 0),
             fields["details"] or "",
             "" if fields["flags"] in (None, "-") else fields["flags"],
+            fields["method"] or "",
+            fields["path"] or "",
+            int(fields["milliseconds"] or 0),
         )
     except (KeyError, TypeError) as error:
         msg = f"access log: unexpected record {line!r}"
