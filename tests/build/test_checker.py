@@ -181,3 +181,17 @@ def test_a_malformed_module_is_refused_with_section_and_offset(data: bytes, mess
         check(data)
 
     assert message in str(raised.value)
+
+
+def test_a_function_body_that_is_not_valid_is_reported() -> None:
+    broken = bytearray(
+        module(ABI, ALLOCATE, MEMORY, '(func (export "proxy_on_tick") (param i32) (drop (i32.const 7)))')
+    )
+    broken[broken.rindex(b"\x41\x07\x1a")] = 0x42
+    broken[broken.rindex(b"\x42\x07\x1a") + 2] = 0x45
+
+    problems = [str(violation) for violation in violations(bytes(broken))]
+
+    assert len(problems) == 1
+    assert problems[0].startswith("module: is not valid: ")
+    assert "type mismatch" in problems[0]

@@ -25,7 +25,7 @@ from proxy_wasm.build.errors import (
     SettingsError,
     SourceError,
 )
-from proxy_wasm.build.inputs import Inputs, collect
+from proxy_wasm.build.inputs import SECTION, Inputs, collect
 from proxy_wasm.build.settings import Project
 
 __all__ = [
@@ -117,10 +117,38 @@ def _make(project: Project, inputs: Inputs, cache: Cache, steps: _Steps) -> byte
     with steps("componentize", f"compiling {project.name} (Python modules into a snapshot)"):
         component = componentize(inputs, project)
     with steps("link", "linking"):
-        module = component
+        module = _link(component, inputs, cache)
     with steps("check", "checking"):
         check(module)
     return module
+
+
+def _link(component: bytes, inputs: Inputs, cache: Cache) -> bytes:
+    from proxy_wasm.build.linker import LinkOptions, link  # noqa: PLC0415
+    from proxy_wasm.build.wasm.binary import MalformedError  # noqa: PLC0415
+    from proxy_wasm.guest import manifest  # noqa: PLC0415
+
+    found = manifest.find(component)
+    if found is None:
+        raise LinkError("the snapshot holds no manifest: was the component made from proxy_wasm.guest.app?")
+    options = LinkOptions(tuple(found["callbacks"]), inputs.strip, {SECTION: inputs.section()})
+    try:
+        return link(component, options, _Frames(cache))
+    except MalformedError as error:
+        raise LinkError(f"componentize-py made a component that cannot be read: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Frames:
+    """What the linker keeps from one link to the next."""
+
+    cache: Cache
+
+    def get(self, key: str) -> bytes | None:
+        return self.cache.read("frames", key)
+
+    def put(self, key: str, value: bytes) -> None:
+        self.cache.write("frames", key, value)
 
 
 def _write(path: Path, module: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What builds keep for later ones: finished modules, installed dependencies, relocated libraries.
+"""What builds keep for later ones: finished modules, installed dependencies, frames of the linker.
 
 An entry is found by its kind and by a key that is a hash of everything it was made from, so an entry never becomes stale. Entries
 appear whole or not at all (written aside, then renamed), are checked when they are read, and the least recently used go when a

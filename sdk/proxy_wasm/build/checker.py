@@ -57,7 +57,18 @@ def violations(module: bytes) -> tuple[Violation, ...]:
         parsed = read_module(module)
     except MalformedError as error:
         return (Violation(f"{error.section}, offset {error.offset:#x}", error.problem),)
-    return (*_imports(parsed), *_abi(parsed), *_functions(parsed), *_memory(parsed))
+    found = (*_imports(parsed), *_abi(parsed), *_functions(parsed), *_memory(parsed))
+    return found or tuple(_invalid(module))
+
+
+def _invalid(module: bytes) -> Iterator[Violation]:
+    """Whether the module is valid throughout, function bodies included."""
+    from wasmtime import Engine, Module, WasmtimeError  # noqa: PLC0415 - a heavy import, needed here alone
+
+    try:
+        Module.validate(Engine(), module)
+    except WasmtimeError as error:
+        yield Violation("module", f"is not valid: {' '.join(str(error).split())}")
 
 
 def _imports(module: Module) -> Iterator[Violation]:

@@ -20,8 +20,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from proxy_wasm.build import guest_pip
 from proxy_wasm.build.cache import Cache
@@ -76,8 +74,13 @@ def _key(requirements: Iterable[str]) -> str:
 def _local_files(requirement: str) -> Iterator[Path]:
     """The files behind `name @ file:///...`: they can change while the requirement stays the same."""
     _, at, url = requirement.partition("@")
+    if not at:
+        return
+    from urllib.parse import urlsplit  # noqa: PLC0415 - a reused build stays fast
+    from urllib.request import url2pathname  # noqa: PLC0415
+
     parts = urlsplit(url.strip().partition(";")[0].strip())
-    if not at or parts.scheme != "file":
+    if parts.scheme != "file":
         return
     path = Path(url2pathname(parts.path))
     if path.is_file():

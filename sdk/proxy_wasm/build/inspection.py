@@ -1,6 +1,5 @@
 """What a Proxy-Wasm module consists of: interface, sizes by part, and, where this SDK made it, its Python side."""
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -56,8 +55,6 @@ class Inspection:
     exports: tuple[Item, ...]
     sections: tuple[Part, ...]
     """In the order of the file."""
-    libraries: tuple[Part, ...]
-    """The code by the library that it came from, largest first; empty where the names do not tell."""
     functions: int
     """How many the module defines."""
     largest_functions: tuple[Part, ...]
@@ -96,7 +93,6 @@ def inspect(module: bytes) -> Inspection:
             for item in parsed.exports
         ),
         sections=tuple(Part(name, size) for name, size in parsed.section_sizes.items()),
-        libraries=_libraries(parsed, names),
         functions=len(parsed.functions),
         largest_functions=_largest_functions(parsed, names),
         initial_memory=parsed.memories[0].minimum << 16 if parsed.memories else 0,
@@ -174,14 +170,3 @@ def _sizes(module: Module) -> Iterable[tuple[int, int]]:
 def _largest_functions(module: Module, names: dict[int, str]) -> tuple[Part, ...]:
     largest = sorted(_sizes(module), key=lambda item: -item[1])[:_LARGEST]
     return tuple(Part(names.get(index, f"function {index}"), size) for index, size in largest)
-
-
-def _libraries(module: Module, names: dict[int, str]) -> tuple[Part, ...]:
-    """The sizes of code by the part of function names before `!`, by which the linker notes the library."""
-    sizes: defaultdict[str, int] = defaultdict(int)
-    for index, size in _sizes(module):
-        library, found, _ = names.get(index, "").partition("!")
-        sizes[library if found else ""] += size
-    if set(sizes) <= {""}:
-        return ()
-    return tuple(Part(name or "other", sizes[name]) for name in sorted(sizes, key=lambda name: -sizes[name]))
