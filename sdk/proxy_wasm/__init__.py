@@ -1,1 +1,30 @@
 """Envoy and Istio filters written in plain Python."""
+
+from proxy_wasm.abi.enums import Action, LogLevel, Status
+from proxy_wasm.abi.hostcalls import HostError
+from proxy_wasm.body import Body
+from proxy_wasm.configuration import Configuration
+from proxy_wasm.contexts import HttpContext, PluginContext
+from proxy_wasm.errors import ConfigurationError, PhaseError, PluginReferenceError
+from proxy_wasm.headers import Headers
+from proxy_wasm.log import TRACE
+from proxy_wasm.metrics import Counter, Gauge, Histogram
+
+__all__ = [
+    "TRACE",
+    "Action",
+    "Body",
+    "Configuration",
+    "ConfigurationError",
+    "Counter",
+    "Gauge",
+    "Headers",
+    "Histogram",
+    "HostError",
+    "HttpContext",
+    "LogLevel",
+    "PhaseError",
+    "PluginContext",
+    "PluginReferenceError",
+    "Status",
+]

@@ -1,0 +1,47 @@
+"""What takes the place of an author's stream object that has failed, so that it hears no more of its stream."""
+
+from typing import Any
+
+from proxy_wasm.abi.enums import Action
+from proxy_wasm.contexts import HttpContext
+
+
+class NotMadeError(Exception):
+    """Raised in place of a callback for a stream whose object could not be made; the cause was logged then."""
+
+
+def _fail(_stream: HttpContext[Any], *_arguments: object) -> Action:
+    raise NotMadeError
+
+
+def _pause(_stream: HttpContext[Any], *_arguments: object) -> Action:
+    return Action.PAUSE
+
+
+class Unmade(HttpContext[Any]):
+    """For a stream whose object could not be made: fails at its first callback."""
+
+    __slots__ = ()
+    on_request_headers = on_request_body = on_request_trailers = _fail
+    on_response_headers = on_response_body = on_response_trailers = _fail
+
+
+class Passed(HttpContext[Any]):
+    """For streams that go on unfiltered. One object stands for all of them, so its own state means nothing."""
+
+    __slots__ = ()
+
+
+class Answered(HttpContext[Any]):
+    """For streams that were answered: the request goes nowhere, the answer passes. One object for all of them."""
+
+    __slots__ = ()
+    on_request_headers = on_request_body = on_request_trailers = _pause
+
+
+class Closed(HttpContext[Any]):
+    """For streams that were closed: nothing passes any more. One object for all of them."""
+
+    __slots__ = ()
+    on_request_headers = on_request_body = on_request_trailers = _pause
+    on_response_headers = on_response_body = on_response_trailers = _pause

@@ -1,0 +1,48 @@
+"""What is written to the proxy's log when an exception leaves an author's code."""
+
+import traceback
+from contextlib import suppress
+
+from proxy_wasm.abi.enums import LogLevel
+from proxy_wasm.abi.hostcalls import Hostcalls
+from proxy_wasm.log import log_bytes
+
+LONGEST_REPORT = 16_384
+"""In bytes. A traceback can be as long as the recursion was deep."""
+
+_UNSPEAKABLE = b"an exception left a callback, and another its report (out of memory, most likely)"
+
+
+def report(hostcalls: Hostcalls, where: str, error: BaseException) -> None:
+    """Log `error` with its traceback, which starts below the caller's frame. Never raises, even where memory is short."""
+    try:
+        frames = error.__traceback__
+        if isinstance(error, MemoryError):
+            _forget_locals(error)
+        lines = traceback.format_exception(type(error), error, frames.tb_next if frames is not None else None)
+        text = _shortened(log_bytes(f"exception in {where}\n{''.join(lines)}".rstrip("\n")))
+    except BaseException:  # noqa: BLE001 - MemoryError, or an author's __str__: this is the last resort
+        text = _UNSPEAKABLE
+    log_error(hostcalls, text)
+
+
+def log_error(hostcalls: Hostcalls, message: bytes) -> None:
+    """Write to the proxy's log at level error. Never raises."""
+    with suppress(BaseException):  # a log that cannot be written must not decide over a request
+        hostcalls.log(int(LogLevel.ERROR), message)
+
+
+def _forget_locals(error: BaseException) -> None:
+    """Free what the frames of the traceback hold: the memory that ran out, most likely."""
+    frames = error.__traceback__
+    while frames is not None:
+        with suppress(RuntimeError):  # still running: our own
+            frames.tb_frame.clear()
+        frames = frames.tb_next
+
+
+def _shortened(text: bytes) -> bytes:
+    if len(text) <= LONGEST_REPORT:
+        return text
+    head, tail = text[: LONGEST_REPORT // 4], text[-LONGEST_REPORT * 3 // 4 :]
+    return head[: head.rfind(b"\n") + 1] + b"  ...\n" + tail[tail.find(b"\n") + 1 :]

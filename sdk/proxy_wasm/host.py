@@ -1,0 +1,75 @@
+"""What all contexts of one VM share: the hostcalls, the maps and bodies of the current stream, and which callback runs."""
+
+from collections.abc import Callable
+from typing import ParamSpec
+
+from proxy_wasm.abi.enums import BufferType, MapType
+from proxy_wasm.abi.hostcalls import Hostcalls
+from proxy_wasm.body import Body
+from proxy_wasm.headers import Headers
+
+P = ParamSpec("P")
+
+PLUGIN = 0
+"""The phase of a callback that belongs to no stream; those of a stream follow, in the order of a stream's life."""
+REQUEST_HEADERS = 1
+REQUEST_BODY = 2
+REQUEST_TRAILERS = 3
+RESPONSE_HEADERS = 4
+RESPONSE_BODY = 5
+RESPONSE_TRAILERS = 6
+END = 7
+"""The phase of a stream's creation, `on_log` and `on_done`: there is nothing left, or nothing yet, to answer."""
+
+CALLBACK_OF_PHASE = (
+    "",
+    "on_request_headers",
+    "on_request_body",
+    "on_request_trailers",
+    "on_response_headers",
+    "on_response_body",
+    "on_response_trailers",
+    "",
+)
+
+
+class Host:
+    """The host as seen from one VM.
+
+    Maps and bodies are those of the *effective* context, the one whose callback runs, so one object of each kind serves
+    every stream.
+    """
+
+    __slots__ = (
+        "context_id",
+        "hostcalls",
+        "phase",
+        "request_body",
+        "request_headers",
+        "request_trailers",
+        "response_body",
+        "response_headers",
+        "response_trailers",
+    )
+
+    def __init__(self, hostcalls: Hostcalls) -> None:
+        self.hostcalls = hostcalls
+        self.context_id = 0
+        self.phase = PLUGIN
+        self.request_headers = Headers(hostcalls, MapType.HTTP_REQUEST_HEADERS)
+        self.request_trailers = Headers(hostcalls, MapType.HTTP_REQUEST_TRAILERS)
+        self.response_headers = Headers(hostcalls, MapType.HTTP_RESPONSE_HEADERS)
+        self.response_trailers = Headers(hostcalls, MapType.HTTP_RESPONSE_TRAILERS)
+        self.request_body = Body(hostcalls, BufferType.HTTP_REQUEST_BODY)
+        self.response_body = Body(hostcalls, BufferType.HTTP_RESPONSE_BODY)
+
+    def call_for(self, context_id: int, hostcall: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Make a hostcall on behalf of a context, whichever callback runs."""
+        if context_id == self.context_id:
+            hostcall(*args, **kwargs)
+            return
+        self.hostcalls.set_effective_context(context_id)
+        try:
+            hostcall(*args, **kwargs)
+        finally:
+            self.hostcalls.set_effective_context(self.context_id)
