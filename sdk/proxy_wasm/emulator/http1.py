@@ -1,0 +1,168 @@
+"""How a proxy drives a whole HTTP/1.1 exchange through a filter.
+
+The rules are those of Envoy's HTTP/1 codec (source/common/http/http1/codec_impl.cc) as a filter meets them:
+
+* A message without a body arrives as headers with `end_of_stream`. The end of one with a body arrives apart, as a piece of
+  no bytes, for the end of a chunked body is another thing than its last chunk.
+* `host` is `:authority`; hop-by-hop headers (`connection`, `keep-alive`, `proxy-connection`, `transfer-encoding`) end at the
+  proxy. Only on a chunked response does the filter see `transfer-encoding`.
+* Repeated headers of some names arrive joined (`header_maps`).
+* Client and upstream send `content-length` with a body, unless trailers follow. What is sent on without a body says
+  `content-length: 0`, where HTTP/1.1 asks for it.
+
+What Envoy adds on its own is left out: `x-forwarded-proto`, `x-request-id`, `x-envoy-*`, `server`, `date`.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from proxy_wasm.emulator.errors import StreamPaused
+from proxy_wasm.emulator.exchange import Exchange, Request, UpstreamRequest, UpstreamResponse
+from proxy_wasm.emulator.half_stream import Flow, HalfStream, Message
+from proxy_wasm.emulator.header_map import HeaderMap
+from proxy_wasm.emulator.header_maps import JOINED_IN_REQUESTS, JOINED_IN_RESPONSES, joined
+from proxy_wasm.emulator.http_stream import HttpStream
+
+HOP_BY_HOP = ("connection", "keep-alive", "proxy-connection", "transfer-encoding")
+_BODILESS_METHODS = frozenset({"GET", "HEAD", "DELETE", "TRACE", "CONNECT"})
+"""A request of these methods that has no body says nothing about its length."""
+_BODILESS_STATUSES = frozenset({204, 304})
+
+
+def default_upstream(request: UpstreamRequest) -> UpstreamResponse:
+    """Answers everything with 200 and a small body."""
+    del request
+    return UpstreamResponse(headers=HeaderMap({"content-type": "text/plain"}), body=b"upstream\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """Plays client and upstream of one stream."""
+
+    stream: HttpStream
+    upstream: Callable[[UpstreamRequest], UpstreamResponse]
+    chunk_size: int = 0
+
+    def run(self, request: Request, *, log_start: int) -> Exchange:
+        """The exchange that `request` leads to."""
+        self._send_request(request)
+        reached: UpstreamRequest | None = None
+        if self.stream.request.sent.ended and self.stream.response.headers is None:
+            reached = self._upstream_request()
+            self._send_response(self.upstream(reached), is_head=reached.method == "HEAD")
+        if not self.stream.closed:
+            problem = _stall(self.stream)
+            self.stream.close()
+            raise StreamPaused(problem)
+        return self._exchange(request, reached, log_start)
+
+    def _send_request(self, request: Request) -> None:
+        stream = self.stream
+        headers = request_headers(request)
+        has_body = bool(request.body or request.trailers) or "transfer-encoding" in request.headers
+        stream.request_headers(headers, end_of_stream=not has_body)
+        if has_body:
+            for piece in self._pieces(request.body):
+                stream.request_body(piece)
+            if request.trailers:
+                stream.request_trailers(request.trailers)
+            else:
+                stream.request_body(b"", end_of_stream=True)
+
+    def _send_response(self, response: UpstreamResponse, *, is_head: bool) -> None:
+        stream = self.stream
+        headers = HeaderMap([(":status", str(response.status))])
+        for name, value in joined(response.headers.without(*HOP_BY_HOP[:3]), JOINED_IN_RESPONSES).raw:
+            headers.add(name, value)
+        if response.status not in _BODILESS_STATUSES and "content-length" not in headers:
+            if response.trailers:
+                headers.set("transfer-encoding", "chunked")
+            elif "transfer-encoding" not in headers:
+                headers.add("content-length", str(len(response.body)))
+        may_have_body = not is_head and response.status not in _BODILESS_STATUSES
+        has_body = may_have_body and bool(response.body or response.trailers or "transfer-encoding" in headers)
+        stream.response_headers(headers, end_of_stream=not has_body)
+        if has_body:
+            for piece in self._pieces(response.body):
+                stream.response_body(piece)
+            if response.trailers:
+                stream.response_trailers(response.trailers)
+            else:
+                stream.response_body(b"", end_of_stream=True)
+
+    def _pieces(self, body: bytes) -> Iterator[bytes]:
+        size = self.chunk_size or len(body)
+        return (body[start : start + size] for start in range(0, len(body), size or 1))
+
+    def _upstream_request(self) -> UpstreamRequest:
+        sent = self.stream.request.sent
+        headers = sent.headers or HeaderMap()
+        method = headers.get(":method", "")
+        return UpstreamRequest(
+            method=method,
+            path=headers.get(":path", ""),
+            authority=headers.get(":authority", ""),
+            headers=self._framed(sent, "request", says_nothing=method in _BODILESS_METHODS),
+            body=sent.body,
+            trailers=sent.trailers or HeaderMap(),
+            scheme=headers.get(":scheme", ""),
+        )
+
+    def _exchange(self, request: Request, reached: UpstreamRequest | None, log_start: int) -> Exchange:
+        stream = self.stream
+        sent = stream.response.sent
+        status = (sent.headers or HeaderMap()).get(":status", "0")
+        says_nothing = request.method == "HEAD" or int(status) in _BODILESS_STATUSES
+        return Exchange(
+            status=int(status),
+            headers=self._framed(sent, "response", says_nothing=says_nothing) if sent.headers else HeaderMap(),
+            body=sent.body,
+            trailers=sent.trailers or HeaderMap(),
+            upstream=reached,
+            details=stream.details,
+            logs=tuple(stream.vm.log[log_start:]),
+            reset=stream.reset,
+        )
+
+    def _framed(self, sent: Message, what: str, *, says_nothing: bool) -> HeaderMap:
+        """The headers as they leave the proxy. Complains where `content-length` no longer fits the body."""
+        headers = (sent.headers or HeaderMap()).without(*HOP_BY_HOP)
+        has_body = bool(sent.pieces or sent.trailers)
+        length = headers.get("content-length")
+        if length is None:
+            if not has_body and not says_nothing:
+                headers.add("content-length", "0")
+        elif length != str(len(sent.body)) and not says_nothing and sent.ended:
+            self.stream.vm.log.complain(
+                f"the {what}'s content-length is {length}, its body has {len(sent.body)} bytes: on the wire it breaks; "
+                f"a filter that changes the body removes content-length in on_{what}_headers",
+                root_id=self.stream.plugin.root_id,
+                context_id=self.stream.context_id,
+            )
+        return headers
+
+
+def request_headers(request: Request) -> HeaderMap:
+    """The header map that a filter gets for `request`."""
+    authority = request.headers.get("host", request.authority)
+    headers = HeaderMap(
+        [(":authority", authority), (":path", request.path), (":method", request.method), (":scheme", request.scheme)]
+    )
+    for name, value in joined(request.headers.without("host", *HOP_BY_HOP), JOINED_IN_REQUESTS).raw:
+        headers.add(name, value)
+    if request.body and not request.trailers and not {"content-length", "transfer-encoding"} & set(request.headers):
+        headers.add("content-length", str(len(request.body)))
+    return headers
+
+
+def _stall(stream: HttpStream) -> str:
+    for half, what in ((stream.request, "request"), (stream.response, "response")):
+        if half.flow is not Flow.RUNNING and not half.aborted:
+            return f"the filter paused the {what} {_where(half)} and nothing is left to continue it"
+    return "the stream neither ended nor is it paused: its upstream got no whole request"
+
+
+def _where(half: HalfStream) -> str:
+    if half.flow is Flow.STOPPED:
+        return f"in {half.names.headers}"
+    return f"in {half.names.trailers}" if half.trailers is not None else f"in {half.names.body}"

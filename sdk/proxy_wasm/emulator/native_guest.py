@@ -1,0 +1,51 @@
+"""A guest of plain Python objects: the author's classes, called in this process."""
+
+import traceback
+from collections.abc import Callable
+
+from proxy_wasm.abi import hostcalls
+from proxy_wasm.abi.callbacks import Callbacks
+from proxy_wasm.abi.hostcalls import Hostcalls
+from proxy_wasm.abi.signatures import CALLBACKS
+from proxy_wasm.emulator.guest import Guest, GuestFactory, GuestFailed, GuestHost
+
+
+def callbacks_guest(make: Callable[[Hostcalls], Callbacks]) -> GuestFactory:
+    """Runs whatever implements `Callbacks`; callbacks that it has no method for are skipped."""
+    return lambda host: NativeGuest(host, make)
+
+
+class NativeGuest(Guest):
+    """Calls a `Callbacks` object, with the VM's hostcalls bound meanwhile."""
+
+    def __init__(self, host: GuestHost, make: Callable[[Hostcalls], Callbacks]) -> None:
+        self._hostcalls = host.hostcalls
+        self._make = make
+        self._callbacks: Callbacks | None = None
+
+    def start(self) -> None:
+        self._bound(lambda: self._set(self._make(self._hostcalls)))
+
+    def _set(self, callbacks: Callbacks) -> int:
+        self._callbacks = callbacks
+        return 0
+
+    def has(self, callback: str) -> bool:
+        return hasattr(self._callbacks, callback)
+
+    def call(self, callback: str, *arguments: int) -> int:
+        method: Callable[..., int | None] = getattr(self._callbacks, callback)
+        returned = self._bound(lambda: method(*arguments) or 0)
+        return returned if CALLBACKS[callback].returns else 0
+
+    def memory_size(self) -> int:
+        return 0
+
+    def _bound(self, run: Callable[[], int]) -> int:
+        hostcalls.bind(self._hostcalls)
+        try:
+            return run()
+        except Exception as error:
+            raise GuestFailed("".join(traceback.format_exception(error)).rstrip()) from error
+        finally:
+            hostcalls.bind(None)

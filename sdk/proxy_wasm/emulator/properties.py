@@ -1,0 +1,116 @@
+"""Properties (Envoy: attributes): how a path finds a value, and how a value travels.
+
+Source: Envoy, context.cc (`getProperty`, `findValue`, `serializeValue`) and attributes.rst. There is no type on the wire;
+text and bytes travel as they are, numbers as 8 bytes, a bool as one, maps and lists as serialized pairs.
+"""
+
+from collections.abc import Mapping, Sequence
+from struct import pack
+from typing import TypeAlias
+
+from proxy_wasm.abi.enums import Status
+from proxy_wasm.abi.header_map import encode_pairs
+from proxy_wasm.abi.hostcalls import HostError
+from proxy_wasm.emulator.header_map import HeaderMap, to_bytes
+
+Value: TypeAlias = "str | bytes | bool | int | float | Mapping[str, Value] | Sequence[Value] | HeaderMap"
+Found: TypeAlias = "Value | None"
+Path: TypeAlias = str | tuple[str, ...]
+"""A property's path: parts joined by dots, or a tuple where parts hold dots themselves."""
+Properties: TypeAlias = Mapping[Path, Value]
+Tree: TypeAlias = "dict[str, Value]"
+
+_U64 = (1 << 64) - 1
+
+
+def tree(properties: Properties) -> Tree:
+    """`properties` as nested dictionaries."""
+    root: Tree = {}
+    for path, value in properties.items():
+        parts = path.split(".") if isinstance(path, str) else path
+        level = root
+        for part in parts[:-1]:
+            inner = level.setdefault(part, {})
+            if not isinstance(inner, dict):
+                msg = f"property {'.'.join(parts)}: {part!r} is a value already, it can hold no other"
+                raise TypeError(msg)
+            level = inner
+        level[parts[-1]] = value
+    return root
+
+
+def find(root: Mapping[str, Value], parts: Sequence[bytes]) -> Found:
+    """The value at `parts`, `None` where there is none."""
+    value: Value = root
+    for part in parts:
+        inner = _step(value, part.decode("utf-8", "surrogateescape"))
+        if inner is None:
+            return None
+        value = inner
+    return value
+
+
+def _step(value: Value, part: str) -> Found:
+    if isinstance(value, HeaderMap):
+        values = value.values_of(part)
+        return b",".join(values) if values else None
+    if isinstance(value, Mapping):
+        return value.get(part)
+    if isinstance(value, str | bytes | bool | int | float):
+        return None
+    return value[int(part)] if part.isdecimal() and int(part) < len(value) else None
+
+
+def split_path(path: bytes) -> list[bytes]:
+    """The parts of a guest's path; a NUL at its end is allowed."""
+    parts = path.split(b"\0")
+    return parts[:-1] if parts[-1] == b"" else parts
+
+
+def serialize(value: Value) -> bytes:
+    """`value` as a guest gets it."""
+    if isinstance(value, str | bytes):
+        return to_bytes(value)
+    if isinstance(value, int | float):
+        return _serialize_number(value)
+    if isinstance(value, HeaderMap):
+        return encode_pairs(
+            [(name, b",".join(value.values_of(name))) for name in dict.fromkeys(n for n, _ in value.raw)]
+        )
+    if isinstance(value, Mapping):
+        return encode_pairs([(to_bytes(key), serialize(inner)) for key, inner in value.items()])
+    return encode_pairs([(serialize(inner), b"") for inner in value])
+
+
+def _serialize_number(value: float) -> bytes:
+    if isinstance(value, bool):
+        return bytes([value])
+    return pack("<d", value) if isinstance(value, float) else pack("<Q", value & _U64)
+
+
+class FilterState:
+    """What `set_property` wrote: for one stream, under names that hide no attribute.
+
+    The whole path is one name, so a path of several parts can be written but, as reading goes part by part, never read.
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[bytes, bytes] = {}
+
+    def set(self, path: bytes, value: bytes) -> None:
+        self._values[path] = value
+
+    def get(self, parts: Sequence[bytes]) -> bytes | None:
+        return self._values.get(parts[0]) if len(parts) == 1 else None
+
+
+def look_up(path: bytes, attributes: Sequence[Mapping[str, Value]], state: FilterState | None) -> bytes | None:
+    """What `get_property` answers: from the first of `attributes` that knows the path, else from `state`."""
+    parts = split_path(path)
+    if not parts:
+        raise HostError("get_property", Status.SERIALIZATION_FAILURE)
+    for root in attributes:
+        value = find(root, parts)
+        if value is not None:
+            return serialize(value)
+    return None if state is None else state.get(parts)

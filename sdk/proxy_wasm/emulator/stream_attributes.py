@@ -1,0 +1,76 @@
+"""The attributes that every stream has, as Envoy gives them (source/extensions/filters/common/expr/context.cc).
+
+What a request said is known only while its headers are visible to the filter, and again in `on_log`.
+"""
+
+from typing import TYPE_CHECKING
+
+from proxy_wasm.emulator.header_map import HeaderMap
+from proxy_wasm.emulator.properties import Tree, Value
+
+if TYPE_CHECKING:
+    from proxy_wasm.emulator.http_stream import HttpStream
+
+_FROM_HEADER = {
+    "path": ":path",
+    "host": ":authority",
+    "scheme": ":scheme",
+    "method": ":method",
+    "referer": "referer",
+    "useragent": "user-agent",
+    "id": "x-request-id",
+}
+
+
+def stream_attributes(stream: "HttpStream") -> Tree:
+    """Attributes of `stream` as they are now."""
+    return {
+        "request": _request(stream),
+        "response": _response(stream),
+        "source": {"address": "127.0.0.1:50000", "port": 50000},
+        "destination": {"address": "127.0.0.1:10000", "port": 10000},
+        "connection": {"id": stream.context_id, "mtls": False},
+        "connection_id": stream.context_id,
+    }
+
+
+def _request(stream: "HttpStream") -> Tree:
+    received = stream.request
+    headers = received.visible.headers
+    if headers is None and stream.logging:
+        headers = received.headers
+    size = len(received.sent.body) + len(received.held or b"")
+    attributes: Tree = {"time": stream.start_time, "protocol": "HTTP/1.1", "size": size}
+    if stream.closed:
+        attributes["duration"] = stream.vm.clock.time_nanoseconds - stream.start_time
+    if headers is None:
+        return attributes
+    content_length = headers.get("content-length", "")
+    if content_length.isdecimal():
+        attributes["size"] = int(content_length)
+    attributes["headers"] = headers
+    attributes["total_size"] = size + headers.byte_size
+    attributes.update({name: headers[key] for name, key in _FROM_HEADER.items() if key in headers})
+    if ":path" in headers:
+        path, _, query = headers[":path"].partition("#")[0].partition("?")
+        attributes["url_path"] = path
+        attributes["query"] = query
+    return attributes
+
+
+def _response(stream: "HttpStream") -> Tree:
+    headers = stream.response.visible.headers
+    trailers = stream.response.visible.trailers
+    if stream.logging:
+        headers = headers or stream.response.headers
+        trailers = trailers or stream.response.trailers
+    known: dict[str, Value | None] = {
+        "code": stream.response_code,
+        "code_details": stream.details or None,
+        "headers": headers,
+        "trailers": trailers,
+        "size": len(stream.response.sent.body),
+        "flags": 0,
+    }
+    empty = HeaderMap()
+    return {name: value for name, value in known.items() if value is not None and value != empty}

@@ -1,0 +1,151 @@
+"""A VM: one guest, its contexts, and every entry into it.
+
+Theory of operation
+-------------------
+All calls into the guest go through `Vm.call`. It makes the context that the callback is for the current one, so that
+hostcalls act on it; hostcalls that must not act while the guest runs (local responses, continuing a stream) are kept
+(`after_call`) and done when it has returned. Nothing re-enters the guest meanwhile.
+
+A guest that traps fails its VM for good: nothing enters it again, and streams find `failed` set. Its shared data, queues
+and metrics live on, they are the host's.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from proxy_wasm.abi.enums import LogLevel
+from proxy_wasm.emulator.clock import Clock, Timer
+from proxy_wasm.emulator.context import Context
+from proxy_wasm.emulator.guest import GuestFactory, GuestFailed, GuestHost
+from proxy_wasm.emulator.header_map import to_bytes
+from proxy_wasm.emulator.hostcalls import VmHostcalls
+from proxy_wasm.emulator.log import Log
+from proxy_wasm.emulator.metrics import MetricIds
+from proxy_wasm.emulator.shared_state import SharedState
+
+ForeignFunction = Callable[[bytes], bytes]
+_MILLISECOND = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a host gives to a VM."""
+
+    log: Log
+    clock: Clock
+    shared: SharedState
+    foreign_functions: Mapping[str, ForeignFunction]
+
+
+class Vm:
+    """One VM and the guest inside."""
+
+    def __init__(
+        self,
+        guest_factory: GuestFactory,
+        surroundings: Surroundings,
+        *,
+        vm_id: str,
+        configuration: bytes,
+        environment: Mapping[str, str],
+    ) -> None:
+        self.vm_id = vm_id
+        self.configuration = configuration
+        self.log = surroundings.log
+        self.clock = surroundings.clock
+        self.shared = surroundings.shared
+        self.foreign_functions = surroundings.foreign_functions
+        self.metrics = MetricIds(surroundings.shared.metrics)
+        self.contexts: dict[int, Context] = {}
+        self.failed = ""
+        """How the guest trapped; empty while all is well."""
+        self.stop_iteration = False
+        """Whether the running callback sent a local response."""
+        self.posted: deque[Callable[[], None]] = deque()
+        """What waits until the proxy is done with the event at hand."""
+        self._after_call: deque[Callable[[], None]] = deque()
+        self._vm_context = Context(self, 0)
+        self._current: Context = self._vm_context
+        self._effective: Context | None = None
+        self._last_context_id = 0
+        self._ticks: dict[int, Timer] = {}
+        self.guest = guest_factory(GuestHost(VmHostcalls(self), surroundings.clock, environment))
+        self._enter(self._vm_context, "_initialize", self.guest.start)
+
+    @property
+    def context(self) -> Context:
+        """The context that hostcalls act on."""
+        return self._current if self._effective is None else self._effective
+
+    def set_effective_context(self, context_id: int) -> bool:
+        """Make another context the one that hostcalls act on, until the callback returns; false where there is none."""
+        context = self.contexts.get(context_id, self._vm_context if context_id == 0 else None)
+        if context is None:
+            return False
+        self._effective = None if context_id == 0 else context
+        return True
+
+    def new_context_id(self) -> int:
+        """An id that this VM has not used yet."""
+        self._last_context_id += 1
+        return self._last_context_id
+
+    def call(self, context: Context, callback: str, *arguments: int, absent: int = 0) -> int:
+        """What the guest's callback returns; `absent` where it has no such callback, the VM has failed, or fails now."""
+        returned = self.call_filter(context, callback, *arguments, absent=absent)
+        return absent if returned is None else returned
+
+    def call_filter(self, context: Context, callback: str, *arguments: int, absent: int = 0) -> int | None:
+        """As `call`, but `None` where the callback sent a local response: its stream stops, whatever it returned."""
+        if self.failed or not self.guest.has(callback):
+            return absent
+        returned: int | None = absent
+
+        def enter() -> None:
+            nonlocal returned
+            action = self.guest.call(callback, *arguments)
+            returned = None if self.stop_iteration else action
+
+        self._enter(context, f"proxy_{callback}", enter)
+        return returned
+
+    def after_call(self, action: Callable[[], None]) -> None:
+        """Do `action` once the guest has returned."""
+        self._after_call.append(action)
+
+    def run_posted(self) -> None:
+        """Do what waited for the end of the event; what these actions post in turn, too."""
+        while self.posted:
+            self.posted.popleft()()
+
+    def set_tick_period(self, context: Context, milliseconds: int) -> None:
+        """Tick every so often; never, if 0."""
+        timer = self._ticks.pop(context.context_id, None)
+        if timer is not None:
+            timer.cancel()
+        if milliseconds:
+            self._schedule_tick(context, milliseconds)
+
+    def _schedule_tick(self, context: Context, milliseconds: int) -> None:
+        def tick() -> None:
+            self._schedule_tick(context, milliseconds)
+            self.call(context, "on_tick", context.context_id)
+            self.run_posted()
+
+        self._ticks[context.context_id] = self.clock.call_later(milliseconds * _MILLISECOND, tick)
+
+    def _enter(self, context: Context, function: str, run: Callable[[], None]) -> None:
+        outer = self._current, self._effective
+        self._current, self._effective = context, None
+        self.stop_iteration = False
+        try:
+            run()
+        except GuestFailed as failure:
+            self.failed = f"Function: {function} failed: {failure}"
+            self.log.write(LogLevel.ERROR, to_bytes(self.failed), from_host=True)
+            self._after_call.clear()
+        finally:
+            self._current, self._effective = outer
+        while self._after_call:
+            self._after_call.popleft()()
