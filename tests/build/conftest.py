@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy_wasm.build.cache import CACHE_VARIABLE, Cache
+from proxy_wasm.build.cache import Cache
 
 GREETER = """from proxy_wasm import Headers, HttpContext, PluginContext
 
@@ -13,22 +13,20 @@ class Greeter(PluginContext):
         return Greeting(self)
 
 
-class Greeting(HttpContext):
+class Greeting(HttpContext[Greeter]):
     def on_request_headers(self, headers: Headers, end_of_stream: bool) -> None:
         headers["x-greeting"] = "hello"
 """
 
 
+@pytest.fixture(scope="session")
+def greeter_source() -> str:
+    return GREETER
+
+
 @pytest.fixture
 def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "cache")
-
-
-@pytest.fixture
-def empty_user_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "user-cache"
-    monkeypatch.setenv(CACHE_VARIABLE, str(folder))
-    return folder
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ def test_a_single_plugin_serves_every_root_id(make_project: MakeProject) -> None
 
 
 def test_several_plugins_are_told_apart_by_root_id(make_project: MakeProject) -> None:
-    project = Project.load(make_project('plugins = {greet = "greeter:Greeter", bye = "pkg.bye:Outer.Bye"}'))
+    project = Project.load(make_project('plugins = {greet = "greeter:Greeter", bye = "pkg.bye:Bye"}'))
 
-    assert project.plugins == {"greet": "greeter:Greeter", "bye": "pkg.bye:Outer.Bye"}
+    assert project.plugins == {"greet": "greeter:Greeter", "bye": "pkg.bye:Bye"}
 
 
 def test_the_module_goes_to_dist_unless_the_settings_say_otherwise(make_project: MakeProject) -> None:

@@ -25,9 +25,9 @@ SDK, EXTENSION, DEPENDENCIES = "sdk", "extension", "dependencies"
 SETTINGS_MODULE = "proxy_wasm_settings"
 
 _PACKAGE = Path(__file__).parents[1]
-_ONLY_OUTSIDE = frozenset({"cli.py", "__main__.py", "abi/signatures.py", "abi/wit.py"})
+_ONLY_OUTSIDE = frozenset({"__main__.py", "abi/signatures.py", "abi/wit.py"})
 """Modules beside those that run in Wasm that never do."""
-_GUEST_PACKAGES = ("", "abi", "guest")
+_GUEST_PACKAGES = ("abi", "guest")
 _TOOLS = ("componentize-py", "wasmtime")
 
 
@@ -76,11 +76,11 @@ def recorded(section: bytes) -> str | None:
 
 
 def _guest_sources() -> Iterator[tuple[str, Path]]:
-    for package in _GUEST_PACKAGES:
-        for path in sorted((_PACKAGE / package).glob("*.py")):
-            name = path.relative_to(_PACKAGE).as_posix()
-            if name not in _ONLY_OUTSIDE:
-                yield name, path
+    folders = [_PACKAGE.glob("*.py"), *((_PACKAGE / package).rglob("*.py") for package in _GUEST_PACKAGES)]
+    for path in sorted(path for folder in folders for path in folder):
+        name = path.relative_to(_PACKAGE).as_posix()
+        if name not in _ONLY_OUTSIDE:
+            yield name, path
 
 
 def _files(folder: Path, pattern: str = "*") -> Iterator[tuple[str, Path]]:

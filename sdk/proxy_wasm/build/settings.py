@@ -29,7 +29,7 @@ FILE_NAME = "pyproject.toml"
 GUEST_PYTHON = "3.14"
 """The Python that filters run on inside Wasm: the one that componentize-py carries."""
 
-_REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+_REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _TEST_FOLDERS = frozenset({"test", "tests"})
 _NO_SOURCES = frozenset({"setup.py", "noxfile.py"})

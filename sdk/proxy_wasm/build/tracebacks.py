@@ -17,6 +17,7 @@ _START = "Traceback (most recent call last):\n"
 _FRAME = re.compile(r'^  File "/([12])/([^"]+)", line (\d+)[^\n]*\n(?:    ([^\n]*))?', re.MULTILINE)
 _MISSING_MODULE = re.compile(r"No module named '([^'.]+)")
 _EXTENSION = "1"
+_SDK_ERRORS = "proxy_wasm."
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class _Frame:
 
 
 def explain(text: str, project: Project) -> SourceError | None:
-    """The error that the last traceback in `text` tells of, or `None` where there is no traceback."""
+    """The error that the last traceback in `text` tells of, or `None` where none is about the extension."""
     _, found, traceback = text.rpartition(_START)
     if not found:
         return None
@@ -41,10 +42,11 @@ def explain(text: str, project: Project) -> SourceError | None:
         _Frame(_shown(area, path, project), line, code.strip(), area == _EXTENSION)
         for area, path, line, code in _FRAME.findall(traceback)
     ]
-    message = exception + _way_out(exception)
     if not frames:
-        # The SDK itself says what is wrong with the plugin's name or class: its words, without the exception's type.
-        return SourceError(f"{project.directory / FILE_NAME}: {message.partition(': ')[2] or message}")
+        # Without the extension's frames: the SDK says what is wrong with a plugin's name or class, or fails itself.
+        kind, _, words = exception.partition(": ")
+        return SourceError(f"{project.directory / FILE_NAME}: {words}") if kind.startswith(_SDK_ERRORS) else None
+    message = exception + _way_out(exception)
     place = next((frame for frame in reversed(frames) if frame.own), frames[-1])
     lines = [f"{place}: {message}", *(f"    {frame}  {frame.code}" for frame in frames)]
     return SourceError("\n".join(lines))
