@@ -30,6 +30,7 @@ WHILE_ALLOCATING = frozenset({"proxy_log", "fd_write", "clock_time_get"})
 Results: TypeAlias = int | bytes | tuple[int | bytes, ...] | None
 """What a hostcall of `Hostcalls` returns."""
 
+_FRAMES = 20
 _U32 = 0xFFFFFFFF
 _MASKS = {"i32": _U32, "i64": 0xFFFFFFFFFFFFFFFF}
 _SIGNED = {Wire.S32: 32, Wire.S64: 64}
@@ -98,7 +99,9 @@ class WasmGuest(Guest):
         except _Restricted as error:
             msg = f"restricted_callback: {error}"
             raise GuestFailed(msg) from None
-        except (wasmtime.Trap, wasmtime.WasmtimeError, wasmtime.ExitTrap) as error:
+        except wasmtime.Trap as trap:
+            raise GuestFailed(_backtrace(trap)) from None
+        except wasmtime.WasmtimeError as error:
             raise GuestFailed(str(error).rstrip()) from None
 
     def _locate(self) -> tuple[int, int]:
@@ -186,6 +189,16 @@ class WasmGuest(Guest):
             raise HostError("memory", Status.INVALID_MEMORY_ACCESS)
         self._memory.write(address, data)
         return address
+
+
+def _backtrace(trap: wasmtime.Trap) -> str:
+    """What went wrong, and where, in the form of Envoy's log."""
+    cause = trap.message.rpartition("Caused by:")[2].strip()
+    frames = [
+        f"{number:3}:  {frame.module_offset:#x} - {frame.func_name or f'unknown(function index:{frame.func_index})'}"
+        for number, frame in enumerate(trap.frames[:_FRAMES])
+    ]
+    return "\n".join([cause, "Proxy-Wasm plugin in-VM backtrace:", *frames])
 
 
 def _hostcall(guest: weakref.ref[WasmGuest], hostcall: Hostcall) -> Callable[..., int]:

@@ -1,14 +1,11 @@
 """Compiled guests: what a proxy would refuse of a module, and machine code that is made once.
 
-Compiling ten megabytes takes wasmtime many seconds, so the result is kept, in this process and in a folder of the user's
-cache, under the hash of the module and of what compiled it.
+Compiling ten megabytes takes wasmtime many seconds, so the result is kept, in this process and in the user's cache folder,
+under the hash of the module and of what compiled it.
 """
 
-import contextlib
 import hashlib
-import os
-import sys
-import tempfile
+import platform
 from collections import OrderedDict
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -28,6 +25,8 @@ from proxy_wasm.abi.signatures import (
     CoreSignature,
     CoreType,
 )
+from proxy_wasm.build.cache import Cache
+from proxy_wasm.build.errors import CacheError
 from proxy_wasm.emulator.errors import ModuleRefused
 
 MAX_WASM_STACK = 1 << 20
@@ -53,7 +52,7 @@ _EXPORTS: dict[str, CoreSignature] = {
     "_start": _NOTHING,
 }
 _KEPT_IN_PROCESS = 4
-_KEPT_ON_DISK = 16
+_FILE = "machine-code"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ def compiled(module: bytes, *, max_wasm_stack: int = MAX_WASM_STACK) -> Compiled
     found = _modules.get(key)
     if found is None:
         engine = _engine(max_wasm_stack)
-        found = CompiledModule(engine, _from_disk_or_compiler(module, key, engine))
+        found = CompiledModule(engine, _from_cache_or_compiler(module, key, engine))
         _check_imports(found.module)
         _check_exports(found.module)
         _modules[key] = found
@@ -84,14 +83,8 @@ def compiled(module: bytes, *, max_wasm_stack: int = MAX_WASM_STACK) -> Compiled
     return found
 
 
-def cache_folder() -> Path:
-    """Where machine code is kept between processes."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "proxy-wasm" / "machine-code"
-
-
 def _key(module: bytes, max_wasm_stack: int) -> str:
-    made_by = f"wasmtime {version('wasmtime')} {sys.platform} {os.uname().machine} stack {max_wasm_stack} "
+    made_by = f"wasmtime {version('wasmtime')} {platform.platform()} stack {max_wasm_stack} "
     return hashlib.sha256(made_by.encode() + module).hexdigest()
 
 
@@ -103,32 +96,27 @@ def _engine(max_wasm_stack: int) -> wasmtime.Engine:
     return _engines[max_wasm_stack]
 
 
-def _from_disk_or_compiler(module: bytes, key: str, engine: wasmtime.Engine) -> wasmtime.Module:
-    path = cache_folder() / key
-    if path.exists():
-        with contextlib.suppress(wasmtime.WasmtimeError, OSError):
-            found = wasmtime.Module.deserialize_file(engine, str(path))
-            path.touch()
-            return found
+def _from_cache_or_compiler(module: bytes, key: str, engine: wasmtime.Engine) -> wasmtime.Module:
+    fresh: list[wasmtime.Module] = []
+
+    def fill(folder: Path) -> None:
+        fresh.append(_compile(module, engine))
+        (folder / _FILE).write_bytes(fresh[0].serialize())
+
     try:
-        made = wasmtime.Module(engine, module)
+        folder = Cache().folder("machine-code", key, fill)
+        return fresh[0] if fresh else wasmtime.Module.deserialize_file(engine, str(folder / _FILE))
+    except (CacheError, OSError, wasmtime.WasmtimeError):
+        # Without a cache everything works, slower.
+        return fresh[0] if fresh else _compile(module, engine)
+
+
+def _compile(module: bytes, engine: wasmtime.Engine) -> wasmtime.Module:
+    try:
+        return wasmtime.Module(engine, module)
     except wasmtime.WasmtimeError as error:
         msg = f"not a core Wasm module: {error}"
         raise ModuleRefused(msg) from error
-    with contextlib.suppress(OSError):
-        _keep(path, bytes(made.serialize()))
-    return made
-
-
-def _keep(path: Path, machine_code: bytes) -> None:
-    """Write through another file, so that no process ever sees half of it; forget what was used longest ago."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-        file.write(machine_code)
-    Path(file.name).replace(path)
-    kept = sorted(path.parent.glob("[0-9a-f]*"), key=lambda entry: entry.stat().st_mtime, reverse=True)
-    for entry in kept[_KEPT_ON_DISK:]:
-        entry.unlink(missing_ok=True)
 
 
 def _check_imports(module: wasmtime.Module) -> None:
