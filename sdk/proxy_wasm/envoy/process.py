@@ -66,6 +66,11 @@ class EnvoyProcess:
         return self._running().pid
 
     @property
+    def is_running(self) -> bool:
+        """Whether the process has been started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def admin(self) -> Admin:
         """The admin interface; raises `EnvoyFailed` while there is none."""
         if self._admin is None:

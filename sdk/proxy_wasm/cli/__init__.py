@@ -1,0 +1,5 @@
+"""The command `proxy-wasm`."""
+
+from proxy_wasm.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,193 @@
+"""Arguments, and what becomes of errors: one line on stderr, status 2 for what the user gave, 1 for what failed."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import NoReturn, cast
+
+from proxy_wasm.cli.errors import CommandError, InputError
+
+Command = Callable[[argparse.Namespace], int]
+
+INTERRUPTED = 130
+"""What shells report of a program that ended at Ctrl-C."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with `arguments`, those of the process unless told; the exit status."""
+    try:
+        options = _parser().parse_args(arguments)
+        return cast("Command", options.command)(options)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of the output has left, as `head` does; nothing more can be said, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except CommandError as error:
+        return _report(str(error), error.status)
+    except OSError as error:
+        return _report(f"{error.filename}: {error.strerror}" if error.filename else str(error), CommandError.status)
+
+
+def _report(message: str, status: int) -> int:
+    """Print an error; lines after its first are indented, so that they are seen to belong to it."""
+    print("error: " + "\n  ".join(line.strip() for line in message.strip().splitlines()), file=sys.stderr)
+    return status
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports wrong arguments as every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        msg = f"{message} (see {self.prog} --help)"
+        raise InputError(msg)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="proxy-wasm", description="Envoy and Istio filters written in plain Python.")
+    parser.add_argument("--version", action="version", version=f"proxy-wasm {metadata.version('proxy-wasm')}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    _add_build(commands.add_parser("build", help="build an extension into one .wasm file"))
+    _add_run(commands.add_parser("run", help="build an extension and run it in Envoy until interrupted"))
+    _add_request(commands.add_parser("request", help="send one request through an extension and show what came of it"))
+    _add_inspect(commands.add_parser("inspect", help="show what a .wasm file consists of"))
+    return parser
+
+
+def _folder(text: str) -> Path:
+    path = Path(text)
+    if not path.is_dir():
+        raise InputError(f"{text}: {'is no folder' if path.exists() else 'no such folder'}")
+    return path
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise InputError(f"{text}: {'is no file' if path.exists() else 'no such file'}")
+    return path
+
+
+def _folder_or_module(text: str) -> Path:
+    path = Path(text)
+    if not path.exists():
+        raise InputError(f"{text}: no such folder or file")
+    return path
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise InputError(f"-H {text!r}: a header is given as 'name: value'")
+    return name.strip(), value.strip()
+
+
+_MAX_PORT = 65535
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) <= _MAX_PORT):
+        raise InputError(f"{text!r} is no port: 0 to {_MAX_PORT}")
+    return int(text)
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host:
+        raise InputError(f"--upstream {text!r}: must be HOST:PORT")
+    return host.removeprefix("[").removesuffix("]"), _port(port)
+
+
+def _add_plugin_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", type=_file, help="the plugin's configuration")
+    parser.add_argument("--root-id", metavar="ID", default="", help="which plugin, where the module holds several")
+
+
+def _add_build(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", metavar="DIR", type=_folder, help="the extension's folder")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, help="where to write it (default: DIR/dist/NAME.wasm)"
+    )
+
+    def command(options: argparse.Namespace) -> int:
+        from proxy_wasm.cli.build import run  # noqa: PLC0415 - each command imports what it needs
+
+        return run(options.directory, options.output)
+
+    parser.set_defaults(command=command)
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "directory", metavar="DIR", type=_folder_or_module, help="the extension's folder, or a .wasm file"
+    )
+    parser.add_argument(
+        "--upstream",
+        metavar="HOST:PORT",
+        type=_host_and_port,
+        help="the server behind the proxy (default: one that echoes requests)",
+    )
+    _add_plugin_options(parser)
+    parser.add_argument("--port", metavar="N", type=_port, default=0, help="the proxy's port (default: any free one)")
+
+    def command(options: argparse.Namespace) -> int:
+        from proxy_wasm.cli.run import run  # noqa: PLC0415
+
+        return run(options.directory, options.upstream, options.config, options.root_id, options.port)
+
+    parser.set_defaults(command=command)
+
+
+def _add_request(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source", metavar="DIR|FILE.wasm", type=_folder_or_module, help="an extension's folder, or a module"
+    )
+    parser.add_argument("path", metavar="PATH", help="the request's path, with its query if any")
+    parser.add_argument("-X", "--method", metavar="METHOD", help="default: GET, or POST with -d")
+    parser.add_argument(
+        "-H", "--header", metavar="'NAME: VALUE'", dest="headers", type=_header, action="append", default=[]
+    )
+    parser.add_argument("-d", "--data", metavar="BODY", default="", help="the request's body")
+    _add_plugin_options(parser)
+    parser.add_argument(
+        "--host",
+        choices=("native", "wasm", "envoy"),
+        help="where the filter runs: its Python code as it is, the module in the emulator, or the module in a real Envoy"
+        " (default: native for a folder, wasm for a module)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+    def command(options: argparse.Namespace) -> int:
+        from proxy_wasm.cli.request import RequestOptions, run  # noqa: PLC0415
+
+        return run(
+            RequestOptions(
+                source=options.source,
+                path=options.path,
+                method=options.method or ("POST" if options.data else "GET"),
+                headers=options.headers,
+                body=options.data,
+                configuration=options.config,
+                root_id=options.root_id,
+                host=options.host,
+                json=options.json,
+            )
+        )
+
+    parser.set_defaults(command=command)
+
+
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE.wasm", type=_file)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+    def command(options: argparse.Namespace) -> int:
+        from proxy_wasm.cli.inspect import run  # noqa: PLC0415
+
+        return run(options.file, as_json=options.json)
+
+    parser.set_defaults(command=command)

@@ -1,0 +1,119 @@
+"""`proxy-wasm request DIR|FILE.wasm PATH`."""
+
+import json as json_format
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from proxy_wasm.build import BuildError, SettingsError
+from proxy_wasm.cli.errors import InputError, told
+from proxy_wasm.cli.progress import terminal_progress
+from proxy_wasm.cli.text import log_line, printable
+from proxy_wasm.emulator import EmulatorError
+from proxy_wasm.envoy import EnvoyError
+from proxy_wasm.errors import PluginReferenceError
+from proxy_wasm.testing import Exchange, Extension, HostName, LogRecord, PluginSettings, Proxy, open_host
+
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+
+
+@dataclass(frozen=True, slots=True)
+class RequestOptions:
+    """What the command was given."""
+
+    source: Path
+    path: str
+    method: str
+    headers: list[tuple[str, str]]
+    body: str
+    configuration: Path | None
+    root_id: str
+    host: HostName | None
+    json: bool
+
+
+def run(options: RequestOptions) -> int:
+    """Send one request through the filter, and print what the client got, what the upstream saw, and the log."""
+    with told(BuildError, PluginReferenceError, EmulatorError, EnvoyError, bad_input=(SettingsError,)):
+        exchange, logs = _exchange(options)
+    if options.json:
+        print(json_format.dumps(_as_json(exchange, logs), indent=2))
+    else:
+        print("\n".join(_lines(exchange, logs)))
+    return 0
+
+
+def _exchange(options: RequestOptions) -> tuple[Exchange, list[LogRecord]]:
+    extension = Extension(options.source, terminal_progress())
+    host = open_host(options.host or ("wasm" if extension.is_module else "native"))
+    if host.name == "native" and extension.is_module:
+        msg = f"{options.source}: --host native runs an extension's sources; give its folder"
+        raise InputError(msg)
+    configuration = None if options.configuration is None else options.configuration.read_bytes()
+    try:
+        proxy = Proxy.start(host, extension, PluginSettings(configuration, root_id=options.root_id))
+        exchange = proxy.request(options.method, options.path, headers=options.headers, body=options.body)
+        return exchange, proxy.logs
+    finally:
+        host.close()
+
+
+def _as_json(exchange: Exchange, logs: list[LogRecord]) -> dict[str, Any]:
+    """Bytes that are no UTF-8 appear as lone surrogates, as `surrogateescape` has them."""
+    upstream = exchange.upstream
+    return {
+        "status": exchange.status,
+        "details": exchange.details,
+        "headers": exchange.headers.multi_items(),
+        "body": exchange.text,
+        "trailers": exchange.trailers.multi_items(),
+        "reset": exchange.reset,
+        "upstream": None
+        if upstream is None
+        else {
+            "method": upstream.method,
+            "path": upstream.path,
+            "authority": upstream.authority,
+            "headers": upstream.headers.multi_items(),
+            "body": upstream.text,
+            "trailers": upstream.trailers.multi_items(),
+        },
+        "log": [{"level": record.level.name.lower(), "message": record.message} for record in logs],
+    }
+
+
+def _lines(exchange: Exchange, logs: list[LogRecord]) -> Iterator[str]:
+    yield f"response: {_status(exchange)}"
+    yield from _message(exchange.headers.multi_items(), exchange.text, exchange.trailers.multi_items())
+    upstream = exchange.upstream
+    if upstream is None:
+        yield "upstream: not reached"
+    else:
+        yield f"upstream: {upstream.method} {printable(upstream.path)}"
+        headers = [("host", upstream.authority), *upstream.headers.multi_items()]
+        yield from _message(headers, upstream.text, upstream.trailers.multi_items())
+    yield "log:" if logs else "log: empty"
+    for record in logs:
+        yield log_line(record.level, record.message)
+
+
+def _status(exchange: Exchange) -> str:
+    if exchange.status in _REASONS:
+        status = f"{exchange.status} {_REASONS[exchange.status]}"
+    else:
+        status = str(exchange.status or "connection closed")
+    return f"{status} ({exchange.details})" if exchange.details else status
+
+
+def _message(headers: list[tuple[str, str]], body: str, trailers: list[tuple[str, str]]) -> Iterator[str]:
+    for name, value in headers:
+        yield f"  {printable(name)}: {printable(value)}"
+    if body:
+        yield ""
+        yield from (f"  {line}" for line in printable(body).splitlines())
+    if trailers:
+        yield ""
+        for name, value in trailers:
+            yield f"  {printable(name)}: {printable(value)}"

@@ -1,0 +1,91 @@
+"""`proxy-wasm run DIR`."""
+
+import signal
+import sys
+import time
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+
+from proxy_wasm.abi.enums import LogLevel
+from proxy_wasm.build import BuildError, SettingsError, build
+from proxy_wasm.cli.echo import echo
+from proxy_wasm.cli.errors import CommandError, told
+from proxy_wasm.cli.progress import terminal_progress
+from proxy_wasm.cli.text import log_line, printable
+from proxy_wasm.envoy import EnvoyError, EnvoyProcess, Upstream, WasmFilter, bootstrap, cluster, listener
+from proxy_wasm.envoy.log import GrowingFile, LogLine, parse_access_record
+
+_LISTENER = "proxy"
+_POLL_SECONDS = 0.05
+
+
+def run(source: Path, upstream: tuple[str, int] | None, config: Path | None, root_id: str, port: int) -> int:
+    """Run the filter in Envoy until Ctrl-C or SIGTERM, printing requests and the filter's log."""
+    with told(BuildError, EnvoyError, bad_input=(SettingsError,)), ExitStack() as stack:
+        stack.enter_context(_terminated_like_interrupted())
+        module = source if source.is_file() else build(source, progress=terminal_progress()).path
+        if upstream is None:
+            upstream = stack.enter_context(Upstream(echo)).address
+        directory = Path(stack.enter_context(TemporaryDirectory(prefix="proxy-wasm-")))
+        configuration = None if config is None else config.read_bytes()
+        plugin = WasmFilter(module, configuration, root_id=root_id)
+        access_log = GrowingFile(directory / "access.log")
+        settings = bootstrap(
+            clusters=[cluster(*upstream)],
+            listeners=[listener(_LISTENER, [plugin], port=port, access_log=access_log.path)],
+        )
+        envoy = stack.enter_context(EnvoyProcess(settings, directory=directory))
+        _print_address(envoy, upstream)
+        try:
+            _follow(envoy, access_log)
+        except KeyboardInterrupt:
+            _print_news(envoy, access_log)
+    return 0
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Generator[None]:
+    """Let SIGTERM end this program as Ctrl-C does, so that Envoy ends with it."""
+
+    def interrupt(_: int, __: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _print_address(envoy: EnvoyProcess, upstream: tuple[str, int]) -> None:
+    host, port = envoy.admin.listeners()[_LISTENER]
+    print(f"http://{host}:{port} passes through the filter to {upstream[0]}:{upstream[1]}; Ctrl-C ends", flush=True)
+
+
+def _follow(envoy: EnvoyProcess, access_log: GrowingFile) -> None:
+    while envoy.is_running:
+        _print_news(envoy, access_log)
+        time.sleep(_POLL_SECONDS)
+    msg = "Envoy ended by itself"
+    raise CommandError(msg)
+
+
+def _print_news(envoy: EnvoyProcess, access_log: GrowingFile) -> None:
+    for line in envoy.new_log_lines():
+        if _is_shown(line, envoy):
+            print(log_line(line.level, line.wasm.message if line.wasm else line.message))
+    for entry in access_log.lines():
+        record = parse_access_record(entry)
+        details = "" if record.details == "via_upstream" else f" ({record.details})"
+        print(f"{record.method} {printable(record.path)} -> {record.status}{details} {record.milliseconds} ms")
+    sys.stdout.flush()
+
+
+def _is_shown(line: LogLine, envoy: EnvoyProcess) -> bool:
+    """The filter's messages, once each (Envoy tries the configuration in its main thread first), and errors of its VM."""
+    if line.wasm is not None:
+        return line.thread != envoy.pid
+    return line.logger == "wasm" and line.level >= LogLevel.ERROR

@@ -1,0 +1,179 @@
+"""The pytest plugin: one test, run on each host.
+
+    def test_it_greets(start_proxy: StartProxy) -> None:
+        proxy = start_proxy(configuration={"greeting": "hello"})
+        assert proxy.get("/").upstream.headers["x-greeting"] == "hello"
+
+A test that uses `start_proxy` is run on native, wasm and envoy: those of them that its marker
+`@pytest.mark.hosts("native", "wasm")` names, if it has one, and that `--proxy-hosts` selects.
+"""
+
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from proxy_wasm.build.settings import Project, SettingsError
+from proxy_wasm.testing.extension import Extension
+from proxy_wasm.testing.hosts import HOST_NAMES, Host, HostName, PluginSettings, open_host
+from proxy_wasm.testing.proxy import Configuration, Proxy, StartProxy, configuration_bytes
+
+_HOST_PROPERTY = "proxy-wasm host"
+_OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
+
+
+class Session:
+    """What all tests of a run share: hosts and extensions."""
+
+    def __init__(self) -> None:
+        self._hosts: dict[HostName, Host] = {}
+        self._extensions: dict[Path, Extension] = {}
+
+    def host(self, name: HostName) -> Host:
+        if name not in self._hosts:
+            self._hosts[name] = open_host(name)
+        return self._hosts[name]
+
+    def extension(self, path: Path) -> Extension:
+        return self._extensions.setdefault(path, Extension(path))
+
+    def close(self) -> None:
+        with ExitStack() as stack:
+            for host in self._hosts.values():
+                stack.callback(host.close)
+        self._hosts.clear()
+
+
+_SESSION = pytest.StashKey[Session]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.getgroup("proxy-wasm").addoption(
+        "--proxy-hosts",
+        default=",".join(HOST_NAMES),
+        metavar="HOSTS",
+        help="hosts on which tests of filters run, separated by commas: native, wasm, envoy (default: all)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "hosts(*names): run a test of a filter on these hosts only: native, wasm, envoy")
+    _selected_hosts(config)
+    config.stash[_SESSION] = Session()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if (session := config.stash.get(_SESSION, None)) is not None:
+        session.close()
+
+
+def _selected_hosts(config: pytest.Config) -> list[HostName]:
+    named = [name.strip() for name in cast("str", config.getoption("--proxy-hosts")).split(",")]
+    return _known(named, "--proxy-hosts")
+
+
+def _known(named: list[str], place: str) -> list[HostName]:
+    for name in named:
+        if name not in HOST_NAMES:
+            msg = f"{place}: unknown host {name!r}; hosts are {', '.join(HOST_NAMES)}"
+            raise pytest.UsageError(msg)
+    return [name for name in HOST_NAMES if name in named]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "start_proxy" not in metafunc.fixturenames:
+        return
+    marker = metafunc.definition.get_closest_marker("hosts")
+    names = list(HOST_NAMES) if marker is None else _known(list(marker.args), f"{metafunc.definition.nodeid}: hosts")
+    metafunc.parametrize("proxy_host", names, indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    selected = _selected_hosts(config)
+    deselected: list[pytest.Item] = []
+    kept: list[pytest.Item] = []
+    for item in items:
+        host = _host_of(item)
+        if host is not None:
+            item.user_properties.append((_HOST_PROPERTY, host))
+        (kept if host is None or host in selected else deselected).append(item)
+    if deselected:
+        config.hook.pytest_deselected(items=deselected)
+        items[:] = kept
+
+
+def _host_of(item: pytest.Item) -> HostName | None:
+    """The host that a test runs on; `None` for tests of anything else."""
+    call = cast("pytest.Function", item).callspec if hasattr(item, "callspec") else None
+    return None if call is None else cast("HostName | None", call.params.get("proxy_host"))
+
+
+@pytest.fixture
+def proxy_host(request: pytest.FixtureRequest) -> HostName:
+    """The name of the host that a test runs on."""
+    return request.param
+
+
+@pytest.fixture
+def start_proxy(request: pytest.FixtureRequest, proxy_host: HostName) -> Iterator[StartProxy]:
+    """Starts a proxy with a plugin in it; see `StartProxy`."""
+    session = request.config.stash[_SESSION]
+    with ExitStack() as running:
+
+        def start(
+            project: str | Path | None = None,
+            configuration: Configuration = None,
+            *,
+            vm_configuration: Configuration = None,
+            root_id: str = "",
+            environment: Mapping[str, str] | None = None,
+            isolated: bool = False,
+        ) -> Proxy:
+            settings = PluginSettings(
+                configuration_bytes(configuration),
+                configuration_bytes(vm_configuration),
+                root_id,
+                environment or {},
+                isolated,
+            )
+            extension = session.extension(_extension_path(request.path, project))
+            proxy = Proxy.start(session.host(proxy_host), extension, settings)
+            running.callback(proxy.stop)
+            return proxy
+
+        yield start
+
+
+def _extension_path(test_file: Path, project: str | Path | None) -> Path:
+    if project is not None:
+        return (test_file.parent / project).resolve()
+    for folder in test_file.parents:
+        if Project.is_project(folder):
+            return folder
+    msg = (
+        f"{test_file}: no folder above is an extension (a pyproject.toml with [tool.proxy-wasm]); "
+        "name one: start_proxy('path/to/extension')"
+    )
+    raise SettingsError(msg)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None]:
+    """Say how many tests ran on each host."""
+    yield
+    counts: dict[str, Counter[str]] = {name: Counter() for name in HOST_NAMES}
+    for outcome in _OUTCOMES:
+        for report in terminalreporter.getreports(outcome):
+            host = dict(report.user_properties).get(_HOST_PROPERTY)
+            if isinstance(host, str):
+                counts[host][outcome] += 1
+    told = [
+        f"{host} " + ", ".join(f"{count} {outcome}" for outcome, count in found.items())
+        for host, found in counts.items()
+        if found
+    ]
+    if told:
+        terminalreporter.write_line(f"proxy-wasm: {'; '.join(told)}")

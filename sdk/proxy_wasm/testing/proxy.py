@@ -1,0 +1,133 @@
+"""A proxy with one plugin in it, the same to a test on each host."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+from proxy_wasm.emulator import Exchange, LogRecord, Request, UpstreamRequest, UpstreamResponse
+from proxy_wasm.emulator.header_map import HeaderMap, Headers
+from proxy_wasm.testing.extension import Extension
+from proxy_wasm.testing.hosts import Host, HostName, PluginSettings, RunningPlugin, Upstream
+
+Configuration: TypeAlias = Mapping[str, Any] | list[Any] | str | bytes | None
+"""What a plugin is configured with: a mapping or list goes as JSON, text as UTF-8, bytes as they are."""
+
+DEFAULT_AUTHORITY = "localhost"
+TIMEOUT = 30.0
+"""Seconds until Envoy must have answered a request."""
+
+
+def configuration_bytes(configuration: Configuration) -> bytes | None:
+    """A configuration as the proxy hands it to the plugin."""
+    match configuration:
+        case None | bytes():
+            return configuration
+        case str():
+            return configuration.encode("utf-8", "surrogateescape")
+        case _:
+            return json.dumps(configuration).encode()
+
+
+def respond(
+    status: int = 200, headers: Headers = (), body: bytes | str = b"", trailers: Headers = ()
+) -> UpstreamResponse:
+    """A response for `upstream=`."""
+    return UpstreamResponse(status, HeaderMap(headers), _bytes(body), HeaderMap(trailers))
+
+
+def _bytes(body: bytes | str) -> bytes:
+    return body.encode("utf-8", "surrogateescape") if isinstance(body, str) else body
+
+
+def default_upstream(_: UpstreamRequest) -> UpstreamResponse:
+    """The upstream of a request that names none: 200, and a line of text."""
+    return respond(200, {"content-type": "text/plain"}, b"hello from upstream\n")
+
+
+class Proxy:
+    """A proxy in front of an upstream, with one plugin that every request passes through."""
+
+    def __init__(self, host: HostName, plugin: RunningPlugin) -> None:
+        self.host = host
+        """`"native"`, `"wasm"` or `"envoy"`."""
+        self._plugin = plugin
+
+    @classmethod
+    def start(cls, host: Host, extension: Extension, settings: PluginSettings) -> "Proxy":
+        """Raises `ConfigurationRejected` with the plugin's own words where it refuses its configuration."""
+        return cls(host.name, host.start(extension, settings))
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Headers = (),
+        body: bytes | str = b"",
+        trailers: Headers = (),
+        authority: str | None = None,
+        upstream: UpstreamResponse | Upstream = default_upstream,
+        timeout: float = TIMEOUT,
+    ) -> Exchange:
+        """Send one request through the plugin.
+
+        `headers` and `trailers` are a mapping or pairs, of text or bytes; `authority` is the `Host`, which `headers` may
+        name instead. `upstream` is the response, or a function from the request that arrives there to the response. Raises
+        `StreamPaused` where the plugin leaves the request unanswered for good (Envoy gets `timeout` seconds to answer).
+        """
+        fields = HeaderMap(headers)
+        if authority is None:
+            authority = fields.get("host", DEFAULT_AUTHORITY)
+        request = Request(method, path, fields.without("host"), _bytes(body), HeaderMap(trailers), authority)
+
+        def answer(reached: UpstreamRequest) -> UpstreamResponse:
+            return upstream if isinstance(upstream, UpstreamResponse) else upstream(reached)
+
+        return self._plugin.exchange(request, answer, timeout)
+
+    def get(self, path: str, **options: Any) -> Exchange:  # noqa: ANN401 - those of `request`
+        """`request("GET", ...)`."""
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> Exchange:  # noqa: ANN401 - those of `request`
+        """`request("POST", ...)`."""
+        return self.request("POST", path, **options)
+
+    @property
+    def logs(self) -> list[LogRecord]:
+        """What the plugin logged since it was started, oldest first, its configuration included."""
+        return self._plugin.logs()
+
+    def metrics(self) -> dict[str, int]:
+        """The plugin's counters and gauges by name.
+
+        In Envoy counters count from the first request on, and metrics of plugins in other tests appear too: ask by name.
+        """
+        return self._plugin.metrics()
+
+    def stop(self) -> None:
+        """Take the plugin out of its host."""
+        self._plugin.stop()
+
+
+class StartProxy(Protocol):
+    """The fixture `start_proxy`, as tests may annotate it."""
+
+    def __call__(
+        self,
+        project: str | Path | None = None,
+        configuration: Configuration = None,
+        *,
+        vm_configuration: Configuration = None,
+        root_id: str = "",
+        environment: Mapping[str, str] | None = None,
+        isolated: bool = False,
+    ) -> Proxy:
+        """A proxy with the extension's plugin in it; stopped when the test ends.
+
+        `project` is an extension's folder or a built module, relative to the test's file; unless told, the nearest folder
+        above that file which is an extension. `isolated` gives the plugin an Envoy process of its own, for tests that may
+        harm it. Raises `ConfigurationRejected` with the plugin's own words where it refuses its configuration.
+        """
+        ...

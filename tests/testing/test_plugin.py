@@ -1,0 +1,118 @@
+"""The pytest plugin, in pytest runs of its own."""
+
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+TEST = """
+def test_greets(start_proxy):
+    assert start_proxy({project}).get("/").status == 200
+"""
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    pytester.makeini("[pytest]\naddopts = --import-mode=importlib\n")
+    return pytester
+
+
+def test_a_test_runs_once_on_each_host_and_the_summary_counts_them(run: pytest.Pytester, module: Path) -> None:
+    run.makepyfile(
+        f"""
+        import pytest
+        @pytest.mark.hosts("wasm", "envoy")
+        @pytest.mark.parametrize("path", ["/a", "/b"])
+        def test_passes(start_proxy, path):
+            assert start_proxy({str(module)!r}).get(path).status == 200
+
+        @pytest.mark.hosts("envoy")
+        def test_fails(start_proxy):
+            assert start_proxy({str(module)!r}).get("/").status == 404
+
+        def test_of_something_else():
+            pass
+        """
+    )
+    result = run.runpytest_subprocess("-v")
+    result.assert_outcomes(passed=5, failed=1)
+    result.stdout.fnmatch_lines(
+        ["*test_passes?wasm-/a? PASSED*", "*proxy-wasm: wasm 2 passed; envoy 2 passed, 1 failed*"]
+    )
+
+
+def test_the_command_line_selects_hosts(run: pytest.Pytester, greeter: Path) -> None:
+    run.makepyfile(TEST.format(project=repr(str(greeter))))
+    result = run.runpytest_subprocess("--proxy-hosts", "native")
+    result.assert_outcomes(passed=1, deselected=2)
+    result.stdout.fnmatch_lines(["*proxy-wasm: native 1 passed"])
+
+
+def test_hosts_apply_to_fixtures_that_start_proxies_too(run: pytest.Pytester, greeter: Path) -> None:
+    run.makepyfile(
+        f"""
+        import pytest
+        @pytest.fixture
+        def proxy(start_proxy):
+            return start_proxy({str(greeter)!r})
+
+        @pytest.mark.hosts("native")
+        def test_greets(proxy, proxy_host):
+            assert proxy.host == proxy_host == "native"
+        """
+    )
+    run.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("place", ["option", "marker"])
+def test_an_unknown_host_is_refused(run: pytest.Pytester, place: str) -> None:
+    marker = "import pytest\npytestmark = pytest.mark.hosts('nginx')\n" if place == "marker" else ""
+    run.makepyfile(marker + TEST.format(project=""))
+    result = run.runpytest_subprocess(*(["--proxy-hosts", "nginx"] if place == "option" else []))
+    assert result.ret != 0
+    result.stdout.fnmatch_lines(["*unknown host 'nginx'; hosts are native, wasm, envoy*"]) if place == "marker" else (
+        result.stderr.fnmatch_lines(["*unknown host 'nginx'; hosts are native, wasm, envoy*"])
+    )
+
+
+def test_without_envoy_its_tests_fail_and_say_what_is_missing(
+    run: pytest.Pytester, module: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROXY_WASM_ENVOY", "/absent/envoy")
+    run.makepyfile("import pytest\npytestmark = pytest.mark.hosts('envoy')" + TEST.format(project=repr(str(module))))
+    result = run.runpytest_subprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*PROXY_WASM_ENVOY: /absent/envoy: no such Envoy binary*"])
+
+
+def test_the_extension_around_a_test_file_is_found(run: pytest.Pytester, greeter: Path) -> None:
+    tests = greeter / "tests"
+    tests.mkdir()
+    (tests / "test_greeter.py").write_text(TEST.format(project=""))
+    run.runpytest_subprocess(tests, "--proxy-hosts", "native").assert_outcomes(passed=1, deselected=2)
+
+
+def test_a_test_outside_of_every_extension_is_told_to_name_one(run: pytest.Pytester) -> None:
+    run.makepyfile(TEST.format(project=""))
+    result = run.runpytest_subprocess("--proxy-hosts", "native")
+    result.stdout.fnmatch_lines(["*no folder above is an extension*name one: start_proxy('path/to/extension')*"])
+
+
+def test_no_envoy_is_left_when_a_run_ends(run: pytest.Pytester, module: Path) -> None:
+    run.makepyfile(
+        f"""
+        import pytest
+        from pathlib import Path
+        @pytest.mark.hosts("envoy")
+        @pytest.mark.parametrize("isolated", [True, False])
+        def test_writes_its_process_id(start_proxy, isolated):
+            proxy = start_proxy({str(module)!r}, isolated=isolated)
+            Path(f"pid-{{isolated}}").write_text(str(proxy._plugin.pid))
+        """
+    )
+    run.runpytest_subprocess().assert_outcomes(passed=2)
+    pids = [int((run.path / f"pid-{isolated}").read_text()) for isolated in (True, False)]
+    assert pids[0] != pids[1]
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
