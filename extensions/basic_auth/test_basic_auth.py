@@ -3,12 +3,10 @@
 import base64
 import hashlib
 import hmac
-from collections.abc import Callable
 
 import pytest
-from proxy_wasm.testing import Exchange, Proxy
 
-StartProxy = Callable[..., Proxy]
+from proxy_wasm.testing import Exchange, Proxy, StartProxy
 
 
 def basic(credentials: str | bytes, scheme: str = "Basic") -> tuple[str, str]:

@@ -1,11 +1,8 @@
 """Ways around a rule that work on other filters: each must end in a denial, on all three hosts."""
 
-from collections.abc import Callable
-
 import pytest
-from proxy_wasm.testing import Proxy
 
-StartProxy = Callable[..., Proxy]
+from proxy_wasm.testing import Proxy, StartProxy
 
 CREDENTIALS = ("authorization", "Basic YWxpY2U6c2VjcmV0")
 
@@ -152,11 +149,9 @@ def test_a_path_that_cannot_be_judged_is_denied_with_and_without_credentials(pro
         assert exchange.status != 401 or "cannot" in exchange.details
 
 
-@pytest.mark.parametrize(
-    "path", [b"/admin/\xff", b"/admin/\xc3\xa9", b"/admin\x80", b"/x/../admin\xfe", b"/admin/\t", b"/x/\x01"]
-)
-def test_bytes_that_are_no_text_do_not_open_a_path(proxy: Proxy, path: bytes) -> None:
-    exchange = proxy.get(path)
+@pytest.mark.parametrize("octets", [b"/\xff", b"/\xc3\xa9", b"\x80", b"/../admin\xfe", b"/\t", b"/\x01"])
+def test_bytes_that_are_no_text_do_not_open_a_path(proxy: Proxy, octets: bytes) -> None:
+    exchange = proxy.get("/admin" + octets.decode("utf-8", "surrogateescape"))
     assert exchange.upstream is None
     assert exchange.status in refusals(proxy)
 

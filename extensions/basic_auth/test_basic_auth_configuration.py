@@ -1,13 +1,12 @@
 """Every field of the configuration, wrong: refused with a message that names the field, on all three hosts."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from proxy_wasm.testing import ConfigurationRejected, Proxy
 
-StartProxy = Callable[..., Proxy]
+from proxy_wasm.testing import ConfigurationRejected, StartProxy
 
 RULE: Mapping[str, Any] = {"prefix": "/", "request_methods": ["GET"], "credentials": ["alice:hunter2"]}
 WITHOUT_PATH = {key: value for key, value in RULE.items() if key != "prefix"}

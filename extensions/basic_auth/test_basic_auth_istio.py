@@ -1,13 +1,13 @@
 """Configurations of istio-ecosystem's basic_auth mean the same here: the counterparts of its unit and integration tests."""
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from proxy_wasm.testing import ConfigurationRejected, Proxy
 
-StartProxy = Callable[..., Proxy]
+from proxy_wasm.testing import ConfigurationRejected, StartProxy
+
 Rule = Mapping[str, Any]
 
 METHODS = ["GET", "POST"]
