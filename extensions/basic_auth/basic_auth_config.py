@@ -343,6 +343,7 @@ def _text(place: str, value: object) -> str:
 
 
 def _kind(value: object) -> str:
-    return {dict: "an object", list: "an array", str: "a string", bool: "a boolean"}.get(
-        type(value), "null" if value is None else "a number"
-    )
+    return _KINDS.get(type(value).__name__, "a number")
+
+
+_KINDS = {"dict": "an object", "list": "an array", "str": "a string", "bool": "a boolean", "NoneType": "null"}

@@ -191,7 +191,7 @@ def test_huge_credentials_are_denied(proxy: Proxy) -> None:
 
 
 def test_without_rules_everything_passes(start_proxy: StartProxy) -> None:
-    for configuration in (None, "", {}, {"basic_auth_rules": []}):
+    for configuration in (None, "", "{}", '{"basic_auth_rules": []}'):
         assert start_proxy(configuration=configuration).get("/admin").status == 200
 
 
