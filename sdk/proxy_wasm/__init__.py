@@ -1,5 +1,13 @@
 """Envoy and Istio filters written in plain Python."""
 
+import sys
+
+if sys.platform == "wasi":
+    # First of all: it puts lighter modules in place of some that the others would import.
+    from importlib import import_module
+
+    import_module("proxy_wasm.guest.imports")
+
 from proxy_wasm.abi.enums import Action, LogLevel, Status
 from proxy_wasm.abi.hostcalls import HostError
 from proxy_wasm.body import Body

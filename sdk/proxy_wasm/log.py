@@ -45,7 +45,8 @@ class ProxyLogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
         try:
-            self._hostcalls.log(int(proxy_level(record.levelno)), log_bytes(self.format(record)))
+            message = self.format(record).rstrip("\n")
+            self._hostcalls.log(int(proxy_level(record.levelno)), log_bytes(message))
         except Exception:  # noqa: BLE001 - as every handler of the standard library does
             self.handleError(record)
 

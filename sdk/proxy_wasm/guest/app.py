@@ -7,6 +7,13 @@ module is what every VM of every proxy begins with. An export is a method of the
 # Two modules exist only in Wasm.
 # pyright: reportMissingModuleSource=false
 
+# The order of imports matters, and so does what happens between them.
+# ruff: noqa: E402
+
+from proxy_wasm.guest import imports
+
+imports.import_world()
+
 import gc
 import sys
 from collections.abc import Callable
@@ -19,13 +26,11 @@ from proxy_wasm import plugins
 from proxy_wasm.abi import hostcalls
 from proxy_wasm.dispatcher import Dispatcher, used_callbacks
 from proxy_wasm.failures import report
-from proxy_wasm.guest import imports, manifest, sources
+from proxy_wasm.guest import manifest, sources
 from proxy_wasm.guest.hostcalls import ImportedHostcalls
 
 hostcalls.bind(ImportedHostcalls())
-with imports.BuildTimeImports():
-    dispatcher = Dispatcher(plugins.load(PLUGINS), hostcalls.current(), native=False)
-    imports.import_companions()
+dispatcher = Dispatcher(plugins.load(PLUGINS), hostcalls.current(), native=False)
 
 
 def _create_first_context(context_id: int, parent_context_id: int) -> None:
@@ -73,7 +78,7 @@ class WitWorld(wit_world.WitWorld):
 
 
 sources.keep(reference.partition(":")[0] for reference in PLUGINS.values())
-imports.end_imports()
+imports.end()
 MANIFEST = manifest.encode(
     {"sdk": SDK_VERSION, "plugins": PLUGINS, "modules": sorted(sys.modules), "callbacks": used_callbacks()}
 )

@@ -1,45 +1,54 @@
 """Imports: what is made available while the snapshot is taken, and what answers an import afterwards.
 
-Once the snapshot is taken there is no file system. A module that nobody imported until then can never be imported.
+Importing this module begins the time of the build, `end` ends it. In between stand-ins come before the standard library's modules of the
+same names (`proxy_wasm.guest.stand_ins`). Afterwards there is no file system: a module that nobody imported until then can never be imported.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from importlib import import_module
-from importlib.machinery import ModuleSpec
-from pathlib import PurePosixPath
-from types import ModuleType, TracebackType
+from types import ModuleType
 
-_STAND_INS = str(PurePosixPath(__file__).parent / "stand_ins")
+_STAND_INS = f"{__file__.rpartition('/')[0]}/stand_ins"
 
 _COMPANIONS = {
     "collections": ("heapq",),
     "datetime": ("_strptime",),
     "encodings": ("encodings.ascii", "encodings.latin_1"),
     "pickle": ("_compat_pickle",),
-    "traceback": ("ast", "linecache", "tokenize", "unicodedata"),
     "uuid": ("hashlib",),
 }
 """What modules of the standard library import no sooner than in some function."""
 
+sys.path.insert(0, _STAND_INS)
 
-class BuildTimeImports:
-    """A context in which authors' modules are imported: with stand-ins for stdlib modules that cannot work in Wasm."""
 
-    def __enter__(self) -> None:
-        sys.path.insert(0, _STAND_INS)
+def import_world() -> None:
+    """Import the generated module `wit_world` without `dataclasses`, which it imports but makes no use of in this world.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        sys.path.remove(_STAND_INS)
+    `dataclasses`, and `inspect` and `ast` with it, would be a megabyte of every VM.
+    """
+    if "dataclasses" in sys.modules:
+        import_module("wit_world")
+        return
+    stand_in = ModuleType("dataclasses")
+    setattr(stand_in, "dataclass", _undecorated)  # noqa: B010 - a type checker knows the attributes of a module
+    sys.modules["dataclasses"] = stand_in
+    try:
+        import_module("wit_world")
+    finally:
+        del sys.modules["dataclasses"]
+
+
+def _undecorated(decorated: type | None = None, **_options: bool) -> object:
+    return decorated or _undecorated
 
 
 class _NothingElse:
     """The last finder: says why a module is not there."""
 
     @staticmethod
-    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(name: str, path: Iterable[str] | None = None, target: ModuleType | None = None) -> None:
         """Never finds anything; raises `ModuleNotFoundError`."""
         del path, target
         msg = (
@@ -49,16 +58,13 @@ class _NothingElse:
         raise ModuleNotFoundError(msg, name=name)
 
 
-def import_companions() -> None:
-    """Import what the loaded modules of the standard library may want to import later."""
+def end() -> None:
+    """From now on only what is loaded or compiled into the interpreter can be imported."""
     for name, companions in _COMPANIONS.items():
         if name in sys.modules:
             for companion in companions:
                 import_module(companion)
-
-
-def end_imports() -> None:
-    """From now on only what is loaded or compiled into the interpreter can be imported."""
+    sys.path.remove(_STAND_INS)
     sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, "__name__", "") != "PathFinder"]
     sys.meta_path.append(_NothingElse)
     sys.path_importer_cache.clear()
