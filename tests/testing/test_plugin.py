@@ -15,7 +15,7 @@ def test_greets(start_proxy):
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-    pytester.makeini("[pytest]\naddopts = --import-mode=importlib\n")
+    pytester.makeini("[pytest]\naddopts = --import-mode=importlib -p no:hypothesispytest\n")
     return pytester
 
 

@@ -8,6 +8,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -132,6 +133,7 @@ def _http_listener(name: str, filters: list[Json], routes: list[Json], *, port: 
     return {
         "name": name,
         "address": address("127.0.0.1", port),
+        "enable_reuse_port": False,  # with it, two Envoys could listen on one port, and share its connections
         "filter_chains": [
             {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
         ],
@@ -158,7 +160,7 @@ def cluster(host: str, port: int, *, name: str = UPSTREAM_CLUSTER) -> Json:
     }
     return {
         "name": name,
-        "type": "STRICT_DNS",
+        **_discovery(host),
         "connect_timeout": "5s",
         "load_assignment": {
             "cluster_name": name,
@@ -166,6 +168,15 @@ def cluster(host: str, port: int, *, name: str = UPSTREAM_CLUSTER) -> Json:
         },
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
     }
+
+
+def _discovery(host: str) -> Json:
+    """How the cluster finds its host: an address needs nothing; of a name's addresses the first that answers is taken."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return {"type": "LOGICAL_DNS", "dns_lookup_family": "ALL"}
+    return {"type": "STATIC"}
 
 
 def bootstrap(

@@ -16,7 +16,7 @@ import json
 import os
 import tempfile
 import threading
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -32,7 +32,7 @@ from proxy_wasm.envoy.configuration import (
     listener,
     listeners_update,
 )
-from proxy_wasm.envoy.errors import EnvoyFailed, FilterRefused
+from proxy_wasm.envoy.errors import FilterRefused
 from proxy_wasm.envoy.http1 import Message, encode_request, encode_response
 from proxy_wasm.envoy.log import AccessRecord, GrowingFile, LogLine, parse_access_record
 from proxy_wasm.envoy.process import EnvoyProcess
@@ -258,7 +258,7 @@ class FilteringEnvoy:
     def refresh_log(self) -> None:
         """See `RunningFilter.refresh_log`."""
         with self._lock:
-            with suppress(EnvoyFailed):  # where Envoy is gone, its log is complete
+            if self.process.is_running:  # otherwise its log is complete
                 send(self._worker_address, encode_request("GET", "/", [(b"host", b"worker")]), timeout=RECORD_SECONDS)
             self._read_log()
 

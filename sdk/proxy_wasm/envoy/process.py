@@ -150,9 +150,10 @@ class EnvoyProcess:
     def _ended(self, code: int) -> EnvoyError:
         """What to raise after Envoy ended by itself: it exits with 1 where it refuses its configuration."""
         lines = self.new_log_lines()
-        words = "\n".join(line.message for line in lines[-_LAST_WORDS:])
         if code == 1:
-            return FilterRefused(words or "Envoy refused its configuration without a word", lines)
+            reason = lines[-1].message.strip() if lines else "Envoy refused its configuration without a word"
+            return FilterRefused(reason, lines)
+        words = "\n".join(line.message for line in lines[-_LAST_WORDS:])
         how = signal.Signals(-code).name if code < 0 else f"status {code}"
         return EnvoyFailed(f"Envoy ended with {how}:\n{words}")
 

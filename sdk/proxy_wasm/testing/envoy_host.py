@@ -191,14 +191,20 @@ def _translated(refused: FilterRefused, config: WasmFilter) -> EmulatorError:
     """Envoy's refusal as the emulator's error for the same thing."""
     records = [_record(line, config.root_id) for line in refused.log if line.wasm is not None]
     traps = [LogRecord(line.level, line.message, from_host=True) for line in refused.log if _is_trap(line)]
+    name = f"plugin {config.root_id!r}"
     if traps:
-        return VmFailed("the plugin failed while it was started", [*records, *traps])
-    if any(
-        error.endswith(("Failed to configure base Wasm plugin", "Failed to start base Wasm"))
-        for error in refused.errors
-    ):
-        return ConfigurationRejected("the plugin refused its configuration", records)
+        return VmFailed(f"{name}: the VM failed while it started", [*records, *traps])
+    for error, callback in _REFUSALS.items():
+        if any(line.endswith(error) for line in refused.errors):
+            return ConfigurationRejected(f"{name}: {callback} refused the configuration", records)
     return ModuleRefused(str(refused))
+
+
+_REFUSALS = {
+    "Failed to start base Wasm": "on_vm_start",
+    "Failed to configure base Wasm plugin": "on_configure",
+}
+"""How Envoy's errors end where a callback returned false (cpp-host, src/wasm.cc), and which callback it was."""
 
 
 def _is_trap(line: LogLine) -> bool:

