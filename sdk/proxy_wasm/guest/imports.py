@@ -20,6 +20,15 @@ _COMPANIONS = {
 }
 """What modules of the standard library import no sooner than in some function."""
 
+_RUNTIME = (
+    "componentize_py_async_support.futures",
+    "componentize_py_async_support.streams",
+    "componentize_py_types",
+    "random",
+    "weakref",
+)
+"""What componentize-py's own runtime imports, by name, when it has imported the app."""
+
 sys.path.insert(0, _STAND_INS)
 
 
@@ -60,6 +69,8 @@ class _NothingElse:
 
 def end() -> None:
     """From now on only what is loaded or compiled into the interpreter can be imported."""
+    for name in _RUNTIME:
+        import_module(name)
     for name, companions in _COMPANIONS.items():
         if name in sys.modules:
             for companion in companions:
