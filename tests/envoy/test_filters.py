@@ -87,6 +87,23 @@ def test_a_thousand_headers_huge_values_bodies_and_trailers_pass_both_ways(runni
         assert message.trailers == trailers
 
 
+@pytest.mark.parametrize(
+    ("target", "header", "details"),
+    [
+        ("/", (b"x-a", b"\x01"), "http1.invalid_characters"),
+        ("/#fragment", (b"x-a", b""), "path_normalization_failed"),
+        ("/", (b"host", b"bad host"), "http.invalid_authority"),
+    ],
+)
+def test_envoy_refuses_some_requests_before_any_filter_sees_them(
+    running: RunningFilter, target: str, header: tuple[bytes, bytes], details: str
+) -> None:
+    host = [] if header[0] == b"host" else [(b"host", b"h")]
+    outcome = running.exchange(encode_request("GET", target, [*host, header]), lambda _: encode_response(200, []))
+    assert (outcome.access.status, outcome.access.details) == (400, details)
+    assert running.metrics()["requests"] == 0
+
+
 def test_a_head_request_gets_headers_only(running: RunningFilter) -> None:
     request = encode_request("HEAD", "/", [(b"host", b"h")])
     outcome = running.exchange(

@@ -87,6 +87,7 @@ def _header(text: str) -> tuple[str, str]:
 
 
 _MAX_PORT = 65535
+_LOG_LEVELS = ("trace", "debug", "info", "warning", "error", "critical")
 
 
 def _port(text: str) -> int:
@@ -133,11 +134,23 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     _add_plugin_options(parser)
     parser.add_argument("--port", metavar="N", type=_port, default=0, help="the proxy's port (default: any free one)")
+    parser.add_argument(
+        "--log-level", choices=_LOG_LEVELS, default="info", help="the least severe messages shown (default: info)"
+    )
 
     def command(options: argparse.Namespace) -> int:
-        from proxy_wasm.cli.run import run  # noqa: PLC0415
+        from proxy_wasm.cli.run import RunOptions, run  # noqa: PLC0415
 
-        return run(options.directory, options.upstream, options.config, options.root_id, options.port)
+        return run(
+            RunOptions(
+                source=options.directory,
+                upstream=options.upstream,
+                configuration=options.config,
+                root_id=options.root_id,
+                port=options.port,
+                log_level=options.log_level,
+            )
+        )
 
     parser.set_defaults(command=command)
 

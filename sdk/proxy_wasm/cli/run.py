@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -22,22 +23,34 @@ _LISTENER = "proxy"
 _POLL_SECONDS = 0.05
 
 
-def run(source: Path, upstream: tuple[str, int] | None, config: Path | None, root_id: str, port: int) -> int:
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the command was given."""
+
+    source: Path
+    upstream: tuple[str, int] | None
+    configuration: Path | None
+    root_id: str
+    port: int
+    log_level: str
+
+
+def run(options: RunOptions) -> int:
     """Run the filter in Envoy until Ctrl-C or SIGTERM, printing requests and the filter's log."""
     with told(BuildError, EnvoyError, bad_input=(SettingsError,)), ExitStack() as stack:
         stack.enter_context(_terminated_like_interrupted())
+        source = options.source
         module = source if source.is_file() else build(source, progress=terminal_progress()).path
-        if upstream is None:
-            upstream = stack.enter_context(Upstream(echo)).address
+        upstream = options.upstream or stack.enter_context(Upstream(echo)).address
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="proxy-wasm-")))
-        configuration = None if config is None else config.read_bytes()
-        plugin = WasmFilter(module, configuration, root_id=root_id)
+        configuration = None if options.configuration is None else options.configuration.read_bytes()
+        plugin = WasmFilter(module, configuration, root_id=options.root_id)
         access_log = GrowingFile(directory / "access.log")
         settings = bootstrap(
             clusters=[cluster(*upstream)],
-            listeners=[listener(_LISTENER, [plugin], port=port, access_log=access_log.path)],
+            listeners=[listener(_LISTENER, [plugin], port=options.port, access_log=access_log.path)],
         )
-        envoy = stack.enter_context(EnvoyProcess(settings, directory=directory))
+        envoy = stack.enter_context(EnvoyProcess(settings, directory=directory, wasm_log_level=options.log_level))
         _print_address(envoy, upstream)
         try:
             _follow(envoy, access_log)
