@@ -1,6 +1,7 @@
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,10 +12,14 @@ from typing import Any
 
 import pytest
 
-from proxy_wasm.build import BuildError, LinkError, build
+from proxy_wasm.build import BuildError, LinkError, Project, build
+from proxy_wasm.build import componentize as compilation
 from proxy_wasm.build.cache import CACHE_VARIABLE, Cache
 from proxy_wasm.build.checker import check
+from proxy_wasm.build.dependencies import install
+from proxy_wasm.build.inputs import Inputs, collect
 from proxy_wasm.build.inspection import inspect
+from proxy_wasm.guest import manifest
 
 MakeProject = Callable[..., Path]
 
@@ -119,30 +124,55 @@ def test_an_unchanged_extension_is_built_again_in_less_than_a_second(shared: Sha
     assert (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime) < 1.0
 
 
-def test_one_changed_byte_is_built_anew(shared: Shared, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def component(shared: Shared) -> bytes:
+    """What componentize-py makes of the extension; compiling takes seconds, so tests of later steps share it."""
+    project = Project.load(shared.folders[0])
+    return compilation.componentize(collect(project, install(project, Cache(shared.cache))), project)
+
+
+@pytest.fixture
+def compiled(component: bytes, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the extensions that were compiled during the test."""
+    names: list[str] = []
+
+    def componentize(_: Inputs, project: Project) -> bytes:
+        names.append(project.name)
+        return component
+
+    monkeypatch.setattr(compilation, "componentize", componentize)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [("greeter.py", "hello", "hullo"), ("pyproject.toml", 'name = "greeter"', 'name = "greeter"\nversion = "2"')],
+)
+def test_a_changed_source_or_setting_is_built_anew(
+    shared: Shared, tmp_path: Path, compiled: list[str], file: str, old: str, new: str
+) -> None:
     folder = tmp_path / "changed"
-    folder.mkdir()
-    for name in ("greeter.py", "pyproject.toml"):
-        (folder / name).write_text((shared.folders[0] / name).read_text().replace("hello", "hullo"))
+    shutil.copytree(shared.folders[0], folder)
+    (folder / file).write_text((folder / file).read_text().replace(old, new))
 
     result = build(folder, cache=Cache(shared.cache), output=tmp_path / "here" / "filter.wasm")
 
     assert not result.reused
+    assert compiled == ["greeter"]
     assert result.path == tmp_path / "here" / "filter.wasm"
     assert result.path.read_bytes() == result.module != shared.module
     assert {"settings", "dependencies", "inputs", "componentize", "link", "check", "output"} == set(result.seconds)
 
 
-def test_names_are_left_out_where_the_settings_say_so(shared: Shared, tmp_path: Path) -> None:
+def test_names_are_left_out_where_the_settings_say_so(shared: Shared, tmp_path: Path, compiled: list[str]) -> None:
     folder = tmp_path / "stripped"
-    folder.mkdir()
-    (folder / "greeter.py").write_text((shared.folders[0] / "greeter.py").read_text())
-    settings = (shared.folders[0] / "pyproject.toml").read_text()
-    (folder / "pyproject.toml").write_text(settings + "strip = true\n")
+    shutil.copytree(shared.folders[0], folder)
+    with (folder / "pyproject.toml").open("a") as file:
+        file.write("strip = true\n")
 
     result = build(folder, cache=Cache(shared.cache))
 
-    assert not result.reused
+    assert compiled == ["greeter"]
     assert "custom name" not in {part.name for part in inspect(result.module).sections}
 
 
@@ -175,15 +205,12 @@ def test_a_place_that_cannot_be_written_is_named(shared: Shared, tmp_path: Path)
 def test_a_component_that_cannot_be_linked_is_refused(
     make_project: MakeProject, cache: Cache, monkeypatch: pytest.MonkeyPatch, component: bytes | None, message: str
 ) -> None:
-    from proxy_wasm.build import componentize as module  # noqa: PLC0415
-    from proxy_wasm.guest import manifest  # noqa: PLC0415
-
     made = component or b"\0asm\x0d\0\x01\0\x01" + manifest.encode({"callbacks": ["on_log"]})
 
     def componentize(*_: object) -> bytes:
         return made
 
-    monkeypatch.setattr(module, "componentize", componentize)
+    monkeypatch.setattr(compilation, "componentize", componentize)
 
     with pytest.raises(LinkError, match=message):
         build(make_project(), cache=cache)
