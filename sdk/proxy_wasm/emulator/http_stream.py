@@ -88,26 +88,26 @@ class HttpStream(Context):
         if not self.closed:
             self._create()
             self.request.receive_headers(HeaderMap(headers), end_of_stream=end_of_stream)
-        self.vm.run_posted()
+        self.vm.shared.run_posted()
 
     def request_body(self, data: bytes, end_of_stream: bool = False) -> None:
         """The client sends a piece of the body."""
         if not self.closed:
             self.request.receive_body(data, end_of_stream=end_of_stream)
-        self.vm.run_posted()
+        self.vm.shared.run_posted()
 
     def request_trailers(self, trailers: Headers) -> None:
         """The client ends its request with trailers."""
         if not self.closed:
             self.request.receive_trailers(HeaderMap(trailers))
-        self.vm.run_posted()
+        self.vm.shared.run_posted()
 
     def close(self) -> None:
         """The client goes away; nothing, where the stream is closed already."""
         if not self.closed:
             self.details = self.details or _DISCONNECT_DETAILS
             self._break_off()
-        self.vm.run_posted()
+        self.vm.shared.run_posted()
 
     # What the upstream does.
 
@@ -119,19 +119,19 @@ class HttpStream(Context):
             self.response_code = int(status) if status.isdecimal() else None
             self.details = UPSTREAM_DETAILS
             self.response.receive_headers(response_headers, end_of_stream=end_of_stream)
-        self.vm.run_posted()
+        self.vm.shared.run_posted()
 
     def response_body(self, data: bytes, end_of_stream: bool = False) -> None:
         """The upstream sends a piece of the body."""
         if not self.closed and self.local_response is None:
             self.response.receive_body(data, end_of_stream=end_of_stream)
-        self.vm.run_posted()
+        self.vm.shared.run_posted()
 
     def response_trailers(self, trailers: Headers) -> None:
         """The upstream ends its response with trailers."""
         if not self.closed and self.local_response is None:
             self.response.receive_trailers(HeaderMap(trailers))
-        self.vm.run_posted()
+        self.vm.shared.run_posted()
 
     @property
     def paused(self) -> bool:

@@ -4,29 +4,28 @@ import traceback
 from collections.abc import Callable
 
 from proxy_wasm.abi import hostcalls
-from proxy_wasm.abi.callbacks import Callbacks
 from proxy_wasm.abi.hostcalls import Hostcalls
 from proxy_wasm.abi.signatures import CALLBACKS
 from proxy_wasm.emulator.guest import Guest, GuestFactory, GuestFailed, GuestHost
 
 
-def callbacks_guest(make: Callable[[Hostcalls], Callbacks]) -> GuestFactory:
-    """Runs whatever implements `Callbacks`; callbacks that it has no method for are skipped."""
+def callbacks_guest(make: Callable[[Hostcalls], object]) -> GuestFactory:
+    """Runs an object with methods of `Callbacks`; a host skips those that it has not."""
     return lambda host: NativeGuest(host, make)
 
 
 class NativeGuest(Guest):
     """Calls a `Callbacks` object, with the VM's hostcalls bound meanwhile."""
 
-    def __init__(self, host: GuestHost, make: Callable[[Hostcalls], Callbacks]) -> None:
+    def __init__(self, host: GuestHost, make: Callable[[Hostcalls], object]) -> None:
         self._hostcalls = host.hostcalls
         self._make = make
-        self._callbacks: Callbacks | None = None
+        self._callbacks: object = None
 
     def start(self) -> None:
         self._bound(lambda: self._set(self._make(self._hostcalls)))
 
-    def _set(self, callbacks: Callbacks) -> int:
+    def _set(self, callbacks: object) -> int:
         self._callbacks = callbacks
         return 0
 

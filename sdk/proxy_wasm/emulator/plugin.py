@@ -81,7 +81,7 @@ class Plugin(Context):
         accepted = vm.call(self, "on_configure", context_id, len(self.settings.configuration), absent=1)
         self._configuring = False
         self._check(accepted, "on_configure", log_start)
-        vm.run_posted()
+        vm.shared.run_posted()
 
     def _check(self, accepted: int, callback: str, log_start: int) -> None:
         logs = self.vm.log[log_start:]
@@ -102,7 +102,7 @@ class Plugin(Context):
             self._delete()
         else:
             self._pending = True
-        self.vm.run_posted()
+        self.vm.shared.run_posted()
 
     @property
     def closed(self) -> bool:
@@ -138,7 +138,7 @@ class Plugin(Context):
 
     def queue_ready(self, queue_id: int) -> None:
         """Tell the plugin of a new item once the event at hand is over."""
-        self.vm.posted.append(lambda: self._tell_queue_ready(queue_id))
+        self.vm.shared.post(lambda: self._tell_queue_ready(queue_id))
 
     def _tell_queue_ready(self, queue_id: int) -> None:
         if not self.closed:

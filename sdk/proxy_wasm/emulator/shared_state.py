@@ -1,4 +1,4 @@
-"""What VMs of one proxy share: key-value data, queues, metrics (proxy-wasm-cpp-host, `shared_data.cc`, `shared_queue.cc`)."""
+"""What VMs of one proxy share: key-value data, queues, metrics, the event loop (proxy-wasm-cpp-host, `shared_data.cc`, `shared_queue.cc`)."""
 
 from collections import deque
 from collections.abc import Callable
@@ -82,3 +82,13 @@ class SharedState:
         self.data = SharedData()
         self.queues = SharedQueues()
         self.metrics = MetricStore()
+        self._posted: deque[Callable[[], None]] = deque()
+
+    def post(self, action: Callable[[], None]) -> None:
+        """Do `action` once the proxy is done with the event at hand."""
+        self._posted.append(action)
+
+    def run_posted(self) -> None:
+        """The event is over: do what waited for that, and what these actions post in turn."""
+        while self._posted:
+            self._posted.popleft()()

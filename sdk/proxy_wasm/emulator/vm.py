@@ -62,8 +62,6 @@ class Vm:
         """How the guest trapped; empty while all is well."""
         self.stop_iteration = False
         """Whether the running callback sent a local response."""
-        self.posted: deque[Callable[[], None]] = deque()
-        """What waits until the proxy is done with the event at hand."""
         self._after_call: deque[Callable[[], None]] = deque()
         self._vm_context = Context(self, 0)
         self._current: Context = self._vm_context
@@ -114,11 +112,6 @@ class Vm:
         """Do `action` once the guest has returned."""
         self._after_call.append(action)
 
-    def run_posted(self) -> None:
-        """Do what waited for the end of the event; what these actions post in turn, too."""
-        while self.posted:
-            self.posted.popleft()()
-
     def set_tick_period(self, context: Context, milliseconds: int) -> None:
         """Tick every so often; never, if 0."""
         timer = self._ticks.pop(context.context_id, None)
@@ -131,7 +124,7 @@ class Vm:
         def tick() -> None:
             self._schedule_tick(context, milliseconds)
             self.call(context, "on_tick", context.context_id)
-            self.run_posted()
+            self.shared.run_posted()
 
         self._ticks[context.context_id] = self.clock.call_later(milliseconds * _MILLISECOND, tick)
 

@@ -83,6 +83,11 @@ def compiled(module: bytes, *, max_wasm_stack: int = MAX_WASM_STACK) -> Compiled
     return found
 
 
+def forget() -> None:
+    """Drop what this process keeps; what the cache folder keeps stays."""
+    _modules.clear()
+
+
 def _key(module: bytes, max_wasm_stack: int) -> str:
     made_by = f"wasmtime {version('wasmtime')} {platform.platform()} stack {max_wasm_stack} "
     return hashlib.sha256(made_by.encode() + module).hexdigest()
