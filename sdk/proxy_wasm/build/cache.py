@@ -1,4 +1,4 @@
-"""What builds keep for later ones: finished modules, installed dependencies, frames of the linker.
+"""What builds keep for later ones: finished modules, installed dependencies, frames of the linker, machine code.
 
 An entry is found by its kind and by a key that is a hash of everything it was made from, so an entry never becomes stale. Entries
 appear whole or not at all (written aside, then renamed), are checked when they are read, and the least recently used go when a
@@ -30,7 +30,7 @@ CACHE_VARIABLE = "PROXY_WASM_CACHE"
 
 _MEGABYTE = 1 << 20
 _DEFAULT_BOUND = 256 * _MEGABYTE
-_BOUNDS = {"modules": 512 * _MEGABYTE}
+_BOUNDS = {"modules": 512 * _MEGABYTE, "machine-code": 1024 * _MEGABYTE}
 _ABANDONED = 24 * 3600.0
 _TEMPORARY = ".new-"
 _DIGEST_SIZE = 32
