@@ -1,6 +1,6 @@
 ;; A Proxy-Wasm filter small enough to read, for tests of a host: what it does is what the requests ask it to do.
 ;;
-;; on_configure     logs the configuration; refuses it where it starts with "!"
+;; on_configure     logs the configuration; refuses it where it starts with "!", traps where it starts with "%"
 ;; request headers  logs the value of `x-log`; counts in the metric `requests`; adds `x-seen: yes`;
 ;;                  answers 403 itself where `x-deny` is there; traps where `x-trap` is; pauses for good where `x-pause` is
 ;; response headers adds `x-answered: yes`
@@ -57,6 +57,7 @@
         (call $logs (i32.const 5) (i32.load (i32.const 0)) (i32.load (i32.const 4)))
         (return (i32.const 0))))
     (call $logs (i32.const 2) (i32.load (i32.const 0)) (i32.load (i32.const 4)))
+    (if (i32.eq (i32.load8_u (i32.load (i32.const 0))) (i32.const 37)) (then (unreachable)))
     (i32.const 1))
   (func (export "proxy_on_request_headers") (param $context i32) (param $headers i32) (param $end i32) (result i32)
     (drop (call $increment_metric (global.get $metric) (i64.const 1)))

@@ -88,6 +88,17 @@ def test_a_thousand_headers_huge_values_bodies_and_trailers_pass_both_ways(runni
 
 
 @pytest.mark.parametrize(
+    ("sent", "seen"), [([b"a", b"b"], [b"a,b"]), ([b"a", b""], [b"a"]), ([b"", b"a"], [b"a"]), ([b"", b""], [b""])]
+)
+def test_envoy_joins_repeated_authorization_headers_and_drops_empty_ones(
+    running: RunningFilter, sent: list[bytes], seen: list[bytes]
+) -> None:
+    outcome = get(running, *((b"authorization", value) for value in sent))
+    assert outcome.upstream is not None
+    assert [value for name, value in outcome.upstream.headers if name == b"authorization"] == seen
+
+
+@pytest.mark.parametrize(
     ("target", "header", "details"),
     [
         ("/", (b"x-a", b"\x01"), "http1.invalid_characters"),

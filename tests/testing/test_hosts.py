@@ -9,10 +9,12 @@ from proxy_wasm.testing import (
     Exchange,
     LogLevel,
     LogRecord,
+    ModuleRefused,
     StartProxy,
     StreamPaused,
     UpstreamRequest,
     UpstreamResponse,
+    VmFailed,
     respond,
 )
 
@@ -139,6 +141,25 @@ def test_a_refused_configuration_raises_with_the_filters_words(start_proxy: Star
     with pytest.raises(ConfigurationRejected, match=r"!rules\[2\]: is wrong") as rejected:
         start_proxy(module, "!rules[2]: is wrong")
     assert [record.message for record in rejected.value.logs] == ["!rules[2]: is wrong"]
+
+
+@on_modules
+def test_a_trap_during_configuration_is_no_refusal(start_proxy: StartProxy, module: Path) -> None:
+    with pytest.raises(VmFailed, match="unreachable"):
+        start_proxy(module, "%")
+
+
+@on_modules
+def test_a_file_that_is_no_module_is_refused(start_proxy: StartProxy, tmp_path: Path) -> None:
+    (tmp_path / "text.wasm").write_text("text")
+    with pytest.raises(ModuleRefused):
+        start_proxy(tmp_path / "text.wasm")
+
+
+@on_modules
+def test_a_vm_can_have_a_configuration_and_an_environment(start_proxy: StartProxy, module: Path) -> None:
+    proxy = start_proxy(module, vm_configuration={"a": 1}, environment={"NAME": "value"}, root_id="any")
+    assert proxy.get("/").status == 200
 
 
 @on_modules
