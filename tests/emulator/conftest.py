@@ -10,7 +10,7 @@ from proxy_wasm.emulator.native_guest import callbacks_guest
 
 
 class Handler(Protocol):
-    def __call__(self, host: Hostcalls, *arguments: int) -> int | None: ...
+    def __call__(self, host: Hostcalls, /, *arguments: int) -> int | None: ...
 
 
 class Scripted:
@@ -23,6 +23,10 @@ class Scripted:
     @staticmethod
     def _bind(host: Hostcalls, handler: Handler) -> Callable[..., int | None]:
         return lambda *arguments: handler(host, *arguments)
+
+
+class StatusOf(Protocol):
+    def __call__(self, call: Callable[[], object]) -> Status | int: ...
 
 
 class Start(Protocol):
@@ -45,7 +49,7 @@ def start() -> Start:
 
 
 @pytest.fixture
-def status_of() -> Callable[[Callable[[], object]], Status | int]:
+def status_of() -> StatusOf:
     """The status that a hostcall gives: OK, or that of the error it raises."""
 
     def status(call: Callable[[], object]) -> Status | int:

@@ -1,12 +1,15 @@
 """Bodies: pieces, buffering, changing them, and pausing in headers, body and trailers."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from proxy_wasm.abi.enums import Action, BufferType, MapType, Status
 from proxy_wasm.abi.hostcalls import Hostcalls
 from proxy_wasm.emulator import Exchange, HeaderMap, Request, StreamPaused, UpstreamRequest, UpstreamResponse
+
+if TYPE_CHECKING:
+    from conftest import Start, StatusOf
 
 REQUEST_BODY, RESPONSE_BODY = BufferType.HTTP_REQUEST_BODY, BufferType.HTTP_RESPONSE_BODY
 POST = [(":method", "POST"), (":path", "/")]
@@ -18,7 +21,7 @@ def reached(exchange: Exchange) -> UpstreamRequest:
     return exchange.upstream
 
 
-def test_the_end_of_an_http1_body_comes_apart_and_empty(start: Any) -> None:
+def test_the_end_of_an_http1_body_comes_apart_and_empty(start: "Start") -> None:
     calls: list[tuple[int, ...]] = []
     plugin = start(
         on_request_body=lambda _, *arguments: calls.append(arguments[1:]),
@@ -28,7 +31,7 @@ def test_the_end_of_an_http1_body_comes_apart_and_empty(start: Any) -> None:
     assert calls == [(3, 0), (2, 0), (0, 1), (3, 0), (3, 0), (3, 0), (0, 1)]
 
 
-def test_a_body_that_ends_in_trailers_never_says_end_of_stream(start: Any) -> None:
+def test_a_body_that_ends_in_trailers_never_says_end_of_stream(start: "Start") -> None:
     calls: list[tuple[str, tuple[int, ...]]] = []
     plugin = start(
         on_request_headers=lambda _, *arguments: calls.append(("headers", arguments[2:])),
@@ -39,20 +42,20 @@ def test_a_body_that_ends_in_trailers_never_says_end_of_stream(start: Any) -> No
     assert calls == [("headers", (0,)), ("body", (2, 0)), ("trailers", (1,))]
 
 
-def test_a_message_without_body_ends_with_its_headers(start: Any) -> None:
+def test_a_message_without_body_ends_with_its_headers(start: "Start") -> None:
     ends: list[int] = []
     plugin = start(
         on_request_headers=lambda _, *arguments: ends.append(arguments[2]),
         on_response_headers=lambda _, *arguments: ends.append(arguments[2]),
-        on_request_body=lambda *_: pytest.fail("there is no body"),
-        on_response_body=lambda *_: pytest.fail("there is no body"),
+        on_request_body=lambda _, *__: pytest.fail("there is no body"),
+        on_response_body=lambda _, *__: pytest.fail("there is no body"),
     )
     exchange = plugin.exchange(upstream=lambda _: UpstreamResponse(204))
     assert ends == [1, 1]
     assert exchange.status == 204
 
 
-def test_a_buffering_filter_sees_all_that_came_so_far(start: Any) -> None:
+def test_a_buffering_filter_sees_all_that_came_so_far(start: "Start") -> None:
     sizes: list[int] = []
     bodies: list[bytes] = []
 
@@ -70,7 +73,7 @@ def test_a_buffering_filter_sees_all_that_came_so_far(start: Any) -> None:
     assert reached(exchange).body == b"abcdef"
 
 
-def test_a_buffered_body_can_be_replaced_in_the_trailers(start: Any) -> None:
+def test_a_buffered_body_can_be_replaced_in_the_trailers(start: "Start") -> None:
     def on_request_trailers(host: Hostcalls, *_: int) -> None:
         host.set_buffer_bytes(REQUEST_BODY, 0, WHOLE, b"new")
 
@@ -78,14 +81,14 @@ def test_a_buffered_body_can_be_replaced_in_the_trailers(start: Any) -> None:
         on_request_headers=lambda host, *_: host.remove_header_map_value(
             MapType.HTTP_REQUEST_HEADERS, b"content-length"
         ),
-        on_request_body=lambda *_: Action.PAUSE,
+        on_request_body=lambda _, *__: Action.PAUSE,
         on_request_trailers=on_request_trailers,
     )
     exchange = plugin.exchange(Request("POST", body=b"old body", trailers=HeaderMap({"x-t": "1"})))
     assert (reached(exchange).body, reached(exchange).trailers) == (b"new", [("x-t", "1")])
 
 
-def test_without_buffering_each_piece_is_seen_alone(start: Any) -> None:
+def test_without_buffering_each_piece_is_seen_alone(start: "Start") -> None:
     pieces: list[bytes] = []
     plugin = start(
         on_request_body=lambda host, *arguments: pieces.append(host.get_buffer_bytes(REQUEST_BODY, 0, arguments[1]))
@@ -108,7 +111,7 @@ def test_without_buffering_each_piece_is_seen_alone(start: Any) -> None:
     ],
     ids=["prepend", "replace", "replace all", "replace the head", "append", "append beyond", "drop"],
 )
-def test_a_body_is_changed_at_its_ends(start: Any, start_at: int, size: int, data: bytes, body: bytes) -> None:
+def test_a_body_is_changed_at_its_ends(start: "Start", start_at: int, size: int, data: bytes, body: bytes) -> None:
     def on_response_body(host: Hostcalls, *arguments: int) -> None:
         if arguments[1]:
             host.set_buffer_bytes(RESPONSE_BODY, start_at, size, data)
@@ -122,7 +125,7 @@ def test_a_body_is_changed_at_its_ends(start: Any, start_at: int, size: int, dat
     assert plugin.exchange(upstream=lambda _: UpstreamResponse(body=b"abc")).body == body
 
 
-def test_a_body_cannot_be_changed_in_its_middle(start: Any, status_of: Any) -> None:
+def test_a_body_cannot_be_changed_in_its_middle(start: "Start", status_of: "StatusOf") -> None:
     statuses: list[Any] = []
 
     def on_response_body(host: Hostcalls, *arguments: int) -> None:
@@ -133,7 +136,7 @@ def test_a_body_cannot_be_changed_in_its_middle(start: Any, status_of: Any) -> N
     assert (statuses, exchange.body) == ([Status.BAD_ARGUMENT], b"abc")
 
 
-def test_reading_beyond_the_end_gives_what_there_is(start: Any) -> None:
+def test_reading_beyond_the_end_gives_what_there_is(start: "Start") -> None:
     reads: list[bytes] = []
 
     def on_request_body(host: Hostcalls, *arguments: int) -> None:
@@ -145,7 +148,7 @@ def test_reading_beyond_the_end_gives_what_there_is(start: Any) -> None:
     assert reads == [b"abc", b"c", b"", b""]
 
 
-def test_a_body_that_is_not_there_is_empty_and_cannot_be_written(start: Any, status_of: Any) -> None:
+def test_a_body_that_is_not_there_is_empty_and_cannot_be_written(start: "Start", status_of: "StatusOf") -> None:
     results: list[Any] = []
 
     def on_request_headers(host: Hostcalls, *_: int) -> None:
@@ -158,7 +161,7 @@ def test_a_body_that_is_not_there_is_empty_and_cannot_be_written(start: Any, sta
     assert results == [b"", Status.BAD_ARGUMENT, Status.BAD_ARGUMENT, Status.NOT_FOUND]
 
 
-def test_an_empty_last_piece_can_be_filled(start: Any) -> None:
+def test_an_empty_last_piece_can_be_filled(start: "Start") -> None:
     def on_response_body(host: Hostcalls, *arguments: int) -> None:
         if arguments[2]:
             host.set_buffer_bytes(RESPONSE_BODY, 0, 0, b"!")
@@ -172,7 +175,7 @@ def test_an_empty_last_piece_can_be_filled(start: Any) -> None:
     assert plugin.exchange(upstream=lambda _: UpstreamResponse(body=b"abc")).body == b"abc!"
 
 
-def test_pausing_in_headers_holds_the_body_until_the_stream_is_continued(start: Any) -> None:
+def test_pausing_in_headers_holds_the_body_until_the_stream_is_continued(start: "Start") -> None:
     calls: list[str] = []
 
     def on_tick(host: Hostcalls, *_: int) -> None:
@@ -181,9 +184,9 @@ def test_pausing_in_headers_holds_the_body_until_the_stream_is_continued(start: 
 
     plugin = start(
         on_configure=lambda host, *_: host.set_tick_period_milliseconds(1000) or 1,
-        on_request_headers=lambda *_: calls.append("headers") or Action.PAUSE,
+        on_request_headers=lambda _, *__: calls.append("headers") or Action.PAUSE,
         on_request_body=lambda _, *arguments: calls.append(f"body {arguments[1:]}"),
-        on_request_trailers=lambda *_: calls.append("trailers"),
+        on_request_trailers=lambda _, *__: calls.append("trailers"),
         on_tick=on_tick,
     )
     stream = plugin.http_stream()
@@ -198,7 +201,7 @@ def test_pausing_in_headers_holds_the_body_until_the_stream_is_continued(start: 
     assert (stream.request.sent.body, stream.request.sent.ended) == (b"abc", True)
 
 
-def test_envoys_option_lets_the_body_pass_a_filter_that_paused_in_headers(start: Any) -> None:
+def test_envoys_option_lets_the_body_pass_a_filter_that_paused_in_headers(start: "Start") -> None:
     bodies: list[bytes] = []
 
     def on_request_body(host: Hostcalls, *arguments: int) -> int:
@@ -210,7 +213,7 @@ def test_envoys_option_lets_the_body_pass_a_filter_that_paused_in_headers(start:
 
     plugin = start(
         plugin={"allow_on_headers_stop_iteration": True},
-        on_request_headers=lambda *_: Action.PAUSE,
+        on_request_headers=lambda _, *__: Action.PAUSE,
         on_request_body=on_request_body,
     )
     exchange = plugin.exchange(Request("POST", body=b"abc"))
@@ -219,7 +222,7 @@ def test_envoys_option_lets_the_body_pass_a_filter_that_paused_in_headers(start:
     assert reached(exchange).body == b"abc"
 
 
-def test_data_that_is_stopped_without_buffering_is_lost(start: Any) -> None:
+def test_data_that_is_stopped_without_buffering_is_lost(start: "Start") -> None:
     stop_no_buffer = 3
     plugin = start(on_request_body=lambda _, *arguments: 0 if arguments[2] else stop_no_buffer)
     stream = plugin.http_stream()
@@ -229,7 +232,7 @@ def test_data_that_is_stopped_without_buffering_is_lost(start: Any) -> None:
     assert (stream.request.sent.body, stream.request.sent.ended) == (b"kept", True)
 
 
-def test_data_that_is_stopped_with_a_watermark_is_held_but_not_shown_again(start: Any) -> None:
+def test_data_that_is_stopped_with_a_watermark_is_held_but_not_shown_again(start: "Start") -> None:
     stop_and_watermark = 2
     sizes: list[int] = []
     plugin = start(
@@ -241,40 +244,39 @@ def test_data_that_is_stopped_with_a_watermark_is_held_but_not_shown_again(start
 
 
 @pytest.mark.parametrize("action", [4, 99])
-def test_body_actions_that_envoy_does_not_know_drop_data(start: Any, action: int) -> None:
-    stream = start(on_request_body=lambda *_: action).http_stream()
+def test_body_actions_that_envoy_does_not_know_drop_data(start: "Start", action: int) -> None:
+    stream = start(on_request_body=lambda _, *__: action).http_stream()
     stream.request_headers(POST)
     stream.request_body(b"lost", end_of_stream=True)
     assert stream.paused
     assert stream.request.sent.body == b""
 
 
-def test_headers_actions_that_envoy_does_not_know_pause_and_ending_the_stream_continues(start: Any) -> None:
-    plugin = start(on_request_headers=lambda *_: 99)
+def test_headers_actions_that_envoy_does_not_know_pause_and_ending_the_stream_continues(start: "Start") -> None:
+    plugin = start(on_request_headers=lambda _, *__: 99)
     stream = plugin.http_stream()
     stream.request_headers(POST)
     assert stream.paused
-    stream = start(on_request_headers=lambda *_: 2).http_stream()
+    stream = start(on_request_headers=lambda _, *__: 2).http_stream()
     stream.request_headers(POST)
     assert not stream.paused
 
 
-def test_an_exchange_that_nothing_continues_says_where_it_is_paused(start: Any) -> None:
-    for callback, request in (
-        ("on_request_headers", Request()),
-        ("on_request_body", Request("POST", body=b"b")),
-        ("on_response_headers", Request()),
-        ("on_response_body", Request()),
-    ):
-        plugin = start(**{callback: lambda *_: Action.PAUSE})
-        with pytest.raises(StreamPaused, match=f"paused the .* in {callback}"):
-            plugin.exchange(request)
-    plugin = start(on_request_trailers=lambda *_: Action.PAUSE)
-    with pytest.raises(StreamPaused, match="in on_request_trailers"):
-        plugin.exchange(Request("POST", body=b"b", trailers=HeaderMap({"x": "1"})))
+def test_an_exchange_that_nothing_continues_says_where_it_is_paused(start: "Start") -> None:
+    post = Request("POST", body=b"b", trailers=HeaderMap({"x": "1"}))
+    with pytest.raises(StreamPaused, match="paused the request in on_request_headers"):
+        start(on_request_headers=lambda _, *__: Action.PAUSE).exchange()
+    with pytest.raises(StreamPaused, match="paused the request in on_request_body"):
+        start(on_request_body=lambda _, *__: Action.PAUSE).exchange(Request("POST", body=b"b"))
+    with pytest.raises(StreamPaused, match="paused the request in on_request_trailers"):
+        start(on_request_trailers=lambda _, *__: Action.PAUSE).exchange(post)
+    with pytest.raises(StreamPaused, match="paused the response in on_response_headers"):
+        start(on_response_headers=lambda _, *__: Action.PAUSE).exchange()
+    with pytest.raises(StreamPaused, match="paused the response in on_response_body"):
+        start(on_response_body=lambda _, *__: Action.PAUSE).exchange()
 
 
-def test_a_content_length_that_no_longer_fits_is_complained_about(start: Any) -> None:
+def test_a_content_length_that_no_longer_fits_is_complained_about(start: "Start") -> None:
     def on_response_body(host: Hostcalls, *arguments: int) -> None:
         if arguments[1]:
             host.set_buffer_bytes(RESPONSE_BODY, 0, 0, b"more ")
@@ -286,20 +288,20 @@ def test_a_content_length_that_no_longer_fits_is_complained_about(start: Any) ->
     assert "on_response_headers" in complaint.message
 
 
-def test_continuing_a_stream_that_is_not_paused_is_complained_about(start: Any) -> None:
+def test_continuing_a_stream_that_is_not_paused_is_complained_about(start: "Start") -> None:
     exchange = start(on_request_headers=lambda host, *_: host.continue_stream(0)).exchange()
     assert exchange.status == 200
     assert "the request is not paused" in exchange.logs[0].message
 
 
-def test_a_response_can_be_held_and_continued(start: Any) -> None:
+def test_a_response_can_be_held_and_continued(start: "Start") -> None:
     def on_tick(host: Hostcalls, *_: int) -> None:
         host.set_effective_context(2)
         host.continue_stream(1)
 
     plugin = start(
         on_configure=lambda host, *_: host.set_tick_period_milliseconds(5) or 1,
-        on_response_headers=lambda *_: Action.PAUSE,
+        on_response_headers=lambda _, *__: Action.PAUSE,
         on_tick=on_tick,
     )
     stream = plugin.http_stream()

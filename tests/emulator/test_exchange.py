@@ -1,11 +1,14 @@
 """Header maps as tests read them, and the framing of HTTP/1.1 exchanges."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from proxy_wasm.abi.enums import MapType
 from proxy_wasm.emulator import HeaderMap, Request, UpstreamRequest, UpstreamResponse
+
+if TYPE_CHECKING:
+    from conftest import Start
 
 
 def test_a_header_map_is_a_case_insensitive_multi_mapping() -> None:
@@ -45,7 +48,7 @@ def test_pseudo_headers_stay_in_front() -> None:
     assert headers.multi_items() == [(":x", "2"), (":status", "201"), ("a", "1")]
 
 
-def test_hop_by_hop_headers_end_at_the_proxy(start: Any) -> None:
+def test_hop_by_hop_headers_end_at_the_proxy(start: "Start") -> None:
     hop = [
         ("connection", "keep-alive"),
         ("keep-alive", "1"),
@@ -79,7 +82,7 @@ def test_hop_by_hop_headers_end_at_the_proxy(start: Any) -> None:
     ],
     ids=["bodiless method", "no body", "body", "trailers", "chunked and empty"],
 )
-def test_requests_are_framed_as_http1_asks(start: Any, request_: Request, headers: list[tuple[str, str]]) -> None:
+def test_requests_are_framed_as_http1_asks(start: "Start", request_: Request, headers: list[tuple[str, str]]) -> None:
     upstream = start().exchange(request_).upstream
     assert upstream is not None
     if request_.headers:
@@ -101,7 +104,7 @@ def test_requests_are_framed_as_http1_asks(start: Any, request_: Request, header
     ids=["no body", "204", "304", "body", "trailers"],
 )
 def test_responses_are_framed_as_http1_asks(
-    start: Any, response: UpstreamResponse, headers: list[tuple[str, str]]
+    start: "Start", response: UpstreamResponse, headers: list[tuple[str, str]]
 ) -> None:
     exchange = start().exchange(upstream=lambda _: response)
     assert (exchange.status, exchange.headers.multi_items(), exchange.body) == (response.status, headers, response.body)
@@ -109,12 +112,12 @@ def test_responses_are_framed_as_http1_asks(
     assert exchange.logs == ()
 
 
-def test_a_head_request_gets_no_body(start: Any) -> None:
+def test_a_head_request_gets_no_body(start: "Start") -> None:
     exchange = start().exchange(Request("HEAD"), lambda _: UpstreamResponse(body=b"abc"))
     assert (exchange.headers["content-length"], exchange.body, exchange.logs) == ("3", b"", ())
 
 
-def test_the_upstream_sees_the_request(start: Any) -> None:
+def test_the_upstream_sees_the_request(start: "Start") -> None:
     seen: list[UpstreamRequest] = []
 
     def upstream(request: UpstreamRequest) -> UpstreamResponse:
@@ -129,7 +132,7 @@ def test_the_upstream_sees_the_request(start: Any) -> None:
     assert exchange.details == "via_upstream"
 
 
-def test_a_changed_response_status_reaches_the_client(start: Any) -> None:
+def test_a_changed_response_status_reaches_the_client(start: "Start") -> None:
     plugin = start(
         on_response_headers=lambda host, *_: host.replace_header_map_value(
             MapType.HTTP_RESPONSE_HEADERS, b":status", b"418"

@@ -1,7 +1,7 @@
 """Hostcalls on header maps: what is visible when, with which status, and what goes on."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -9,6 +9,9 @@ from proxy_wasm.abi.enums import Action, MapType, Status
 from proxy_wasm.abi.header_map import decode_pairs, encode_pairs
 from proxy_wasm.abi.hostcalls import Hostcalls
 from proxy_wasm.emulator import Exchange, HeaderMap, Request, UpstreamResponse
+
+if TYPE_CHECKING:
+    from conftest import Start, StatusOf
 
 REQUEST, REQUEST_TRAILERS, RESPONSE, RESPONSE_TRAILERS = (
     MapType.HTTP_REQUEST_HEADERS,
@@ -23,7 +26,7 @@ def reached(exchange: Exchange) -> HeaderMap:
     return exchange.upstream.headers
 
 
-def test_pseudo_headers_of_a_request_come_first_in_envoys_order(start: Any) -> None:
+def test_pseudo_headers_of_a_request_come_first_in_envoys_order(start: "Start") -> None:
     pairs: list[tuple[bytes, bytes]] = []
 
     def on_request_headers(host: Hostcalls, *_: int) -> None:
@@ -40,14 +43,14 @@ def test_pseudo_headers_of_a_request_come_first_in_envoys_order(start: Any) -> N
     ]
 
 
-def test_the_number_of_headers_counts_repeated_names(start: Any) -> None:
+def test_the_number_of_headers_counts_repeated_names(start: "Start") -> None:
     sizes: list[tuple[int, ...]] = []
-    plugin = start(on_request_headers=lambda host, *arguments: sizes.append(arguments[1:]))  # noqa: ARG005
+    plugin = start(on_request_headers=lambda host, *arguments: sizes.append(arguments[1:]))
     plugin.exchange(Request(headers=HeaderMap([("x-a", "1"), ("x-a", "2")])))
     assert sizes == [(6, 1)]
 
 
-def test_a_missing_header_is_not_found_and_of_a_repeated_one_the_first_is_read(start: Any) -> None:
+def test_a_missing_header_is_not_found_and_of_a_repeated_one_the_first_is_read(start: "Start") -> None:
     values: list[bytes | None] = []
 
     def on_request_headers(host: Hostcalls, *_: int) -> None:
@@ -57,7 +60,9 @@ def test_a_missing_header_is_not_found_and_of_a_repeated_one_the_first_is_read(s
     assert values == [None, b"1"]
 
 
-def test_headers_that_were_let_go_are_a_bad_argument_and_an_empty_list_of_pairs(start: Any, status_of: Any) -> None:
+def test_headers_that_were_let_go_are_a_bad_argument_and_an_empty_list_of_pairs(
+    start: "Start", status_of: "StatusOf"
+) -> None:
     results: list[Any] = []
 
     def on_request_body(host: Hostcalls, *_: int) -> None:
@@ -74,7 +79,7 @@ def test_headers_that_were_let_go_are_a_bad_argument_and_an_empty_list_of_pairs(
     assert results == [Status.BAD_ARGUMENT, Status.BAD_ARGUMENT, Status.BAD_ARGUMENT, b""]
 
 
-def test_headers_stay_visible_while_the_stream_is_paused_in_them(start: Any) -> None:
+def test_headers_stay_visible_while_the_stream_is_paused_in_them(start: "Start") -> None:
     paths: list[bytes | None] = []
 
     def on_tick(host: Hostcalls, *_: int) -> None:
@@ -85,7 +90,7 @@ def test_headers_stay_visible_while_the_stream_is_paused_in_them(start: Any) -> 
 
     plugin = start(
         on_configure=lambda host, *_: host.set_tick_period_milliseconds(10) or 1,
-        on_request_headers=lambda *_: Action.PAUSE,
+        on_request_headers=lambda _, *__: Action.PAUSE,
         on_tick=on_tick,
     )
     stream = plugin.http_stream()
@@ -97,7 +102,7 @@ def test_headers_stay_visible_while_the_stream_is_paused_in_them(start: Any) -> 
     assert stream.request.sent.headers == [(":method", "GET"), (":path", "/p"), ("x-late", "1")]
 
 
-def test_unknown_maps_are_a_bad_argument(start: Any, status_of: Any) -> None:
+def test_unknown_maps_are_a_bad_argument(start: "Start", status_of: "StatusOf") -> None:
     statuses: list[Any] = []
 
     def on_request_headers(host: Hostcalls, *_: int) -> None:
@@ -109,7 +114,7 @@ def test_unknown_maps_are_a_bad_argument(start: Any, status_of: Any) -> None:
     assert statuses == [Status.BAD_ARGUMENT] * 3
 
 
-def test_the_size_of_a_map_is_in_bytes_as_envoy_has_it(start: Any) -> None:
+def test_the_size_of_a_map_is_in_bytes_as_envoy_has_it(start: "Start") -> None:
     sizes: list[int] = []
     plugin = start(on_request_headers=lambda host, *_: sizes.append(host.get_header_map_size(REQUEST)))
     stream = plugin.http_stream()
@@ -117,13 +122,13 @@ def test_the_size_of_a_map_is_in_bytes_as_envoy_has_it(start: Any) -> None:
     assert sizes == [len(":path/abcde")]
 
 
-def test_replacing_moves_a_header_to_the_end_and_removes_its_other_values(start: Any) -> None:
+def test_replacing_moves_a_header_to_the_end_and_removes_its_other_values(start: "Start") -> None:
     plugin = start(on_request_headers=lambda host, *_: host.replace_header_map_value(REQUEST, b"X-A", b"3"))
     exchange = plugin.exchange(Request(headers=HeaderMap([("x-a", "1"), ("x-b", "b"), ("x-a", "2")])))
     assert reached(exchange) == [("x-b", "b"), ("x-a", "3")]
 
 
-def test_removing_removes_every_value_and_what_is_absent_is_no_error(start: Any) -> None:
+def test_removing_removes_every_value_and_what_is_absent_is_no_error(start: "Start") -> None:
     def on_request_headers(host: Hostcalls, *_: int) -> None:
         host.remove_header_map_value(REQUEST, b"X-A")
         host.remove_header_map_value(REQUEST, b"x-none")
@@ -134,7 +139,7 @@ def test_removing_removes_every_value_and_what_is_absent_is_no_error(start: Any)
     ]
 
 
-def test_a_replaced_path_is_what_the_upstream_sees(start: Any) -> None:
+def test_a_replaced_path_is_what_the_upstream_sees(start: "Start") -> None:
     plugin = start(on_request_headers=lambda host, *_: host.replace_header_map_value(REQUEST, b":path", b"/new"))
     exchange = plugin.exchange(Request("GET", "/old"))
     assert exchange.upstream is not None
@@ -142,7 +147,7 @@ def test_a_replaced_path_is_what_the_upstream_sees(start: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["authorization", "user-agent", "x-forwarded-for", "accept"])
-def test_well_known_headers_that_are_repeated_arrive_joined(start: Any, name: str) -> None:
+def test_well_known_headers_that_are_repeated_arrive_joined(start: "Start", name: str) -> None:
     values: list[bytes | None] = []
     plugin = start(on_request_headers=lambda host, *_: values.append(host.get_header_map_value(REQUEST, name.encode())))
     exchange = plugin.exchange(Request(headers=HeaderMap([(name, "a"), ("x-b", "b"), (name, "c")])))
@@ -151,12 +156,12 @@ def test_well_known_headers_that_are_repeated_arrive_joined(start: Any, name: st
 
 
 @pytest.mark.parametrize("name", ["cookie", "x-custom", "accept-language"])
-def test_other_headers_that_are_repeated_stay_apart(start: Any, name: str) -> None:
+def test_other_headers_that_are_repeated_stay_apart(start: "Start", name: str) -> None:
     exchange = start().exchange(Request(headers=HeaderMap([(name, "a"), (name, "c")])))
     assert reached(exchange) == [(name, "a"), (name, "c")]
 
 
-def test_adding_a_second_value_joins_well_known_response_headers(start: Any) -> None:
+def test_adding_a_second_value_joins_well_known_response_headers(start: "Start") -> None:
     def on_response_headers(host: Hostcalls, *_: int) -> None:
         for name in (b"vary", b"set-cookie"):
             host.add_header_map_value(RESPONSE, name, b"a")
@@ -167,7 +172,7 @@ def test_adding_a_second_value_joins_well_known_response_headers(start: Any) -> 
     assert headers.get_list("set-cookie") == ["a", "b"]
 
 
-def test_setting_pairs_replaces_the_whole_map(start: Any) -> None:
+def test_setting_pairs_replaces_the_whole_map(start: "Start") -> None:
     pairs = encode_pairs([(b":status", b"201"), (b"X-A", b"1"), (b"x-a", b"2")])
     plugin = start(on_response_headers=lambda host, *_: host.set_header_map_pairs(RESPONSE, pairs))
     exchange = plugin.exchange(upstream=lambda _: UpstreamResponse(headers=HeaderMap({"x-old": "1"})))
@@ -188,13 +193,13 @@ def test_setting_pairs_replaces_the_whole_map(start: Any) -> None:
     ],
     ids=["1025 pairs", "over 1 MiB", "short", "long", "no NUL at the end", "no count", "nothing"],
 )
-def test_pairs_beyond_the_limits_or_malformed_clear_the_map(start: Any, pairs: bytes) -> None:
+def test_pairs_beyond_the_limits_or_malformed_clear_the_map(start: "Start", pairs: bytes) -> None:
     plugin = start(on_response_trailers=lambda host, *_: host.set_header_map_pairs(RESPONSE_TRAILERS, pairs))
     exchange = plugin.exchange(upstream=lambda _: UpstreamResponse(body=b"b", trailers=HeaderMap({"x-t": "1"})))
     assert exchange.trailers == []
 
 
-def test_1024_pairs_are_within_the_limit(start: Any) -> None:
+def test_1024_pairs_are_within_the_limit(start: "Start") -> None:
     pairs = encode_pairs([(b"x", b"1")] * 1024)
     plugin = start(on_response_trailers=lambda host, *_: host.set_header_map_pairs(RESPONSE_TRAILERS, pairs))
     exchange = plugin.exchange(upstream=lambda _: UpstreamResponse(body=b"b", trailers=HeaderMap({"x-t": "1"})))
@@ -209,20 +214,20 @@ def test_1024_pairs_are_within_the_limit(start: Any) -> None:
     ],
 )
 def test_requests_without_what_a_proxy_needs_are_answered_by_it(
-    start: Any, name: bytes, status: int, details: str
+    start: "Start", name: bytes, status: int, details: str
 ) -> None:
     plugin = start(on_request_headers=lambda host, *_: host.remove_header_map_value(REQUEST, name))
     exchange = plugin.exchange()
     assert (exchange.status, exchange.details, exchange.upstream) == (status, details, None)
 
 
-def test_responses_without_status_become_502(start: Any) -> None:
+def test_responses_without_status_become_502(start: "Start") -> None:
     exchange = start(on_response_headers=lambda host, *_: host.remove_header_map_value(RESPONSE, b":status")).exchange()
     assert exchange.status == 502
     assert exchange.details == "filter_removed_required_response_headers{missing_required_header:_:status}"
 
 
-def test_any_bytes_pass_unchanged(start: Any) -> None:
+def test_any_bytes_pass_unchanged(start: "Start") -> None:
     value = bytes(byte for byte in range(1, 256) if byte not in (0x0A, 0x0D))
     values: list[bytes | None] = []
 
@@ -235,7 +240,9 @@ def test_any_bytes_pass_unchanged(start: Any) -> None:
     assert reached(exchange).raw == [(b"x-bytes", value), (b"x-copy", value)]
 
 
-def test_trailers_come_into_being_when_the_filter_asks_at_the_end_of_the_body(start: Any, status_of: Any) -> None:
+def test_trailers_come_into_being_when_the_filter_asks_at_the_end_of_the_body(
+    start: "Start", status_of: "StatusOf"
+) -> None:
     statuses: list[Any] = []
 
     def add(map_type: MapType) -> Callable[..., None]:
@@ -253,7 +260,7 @@ def test_trailers_come_into_being_when_the_filter_asks_at_the_end_of_the_body(st
     assert exchange.body == b"upstream\n"
 
 
-def test_trailers_can_be_read_and_changed(start: Any) -> None:
+def test_trailers_can_be_read_and_changed(start: "Start") -> None:
     def on_request_trailers(host: Hostcalls, *arguments: int) -> None:
         assert arguments[1:] == (1,)
         host.add_header_map_value(REQUEST_TRAILERS, b"x-b", host.get_header_map_value(REQUEST_TRAILERS, b"x-a") or b"")

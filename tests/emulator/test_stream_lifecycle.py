@@ -1,6 +1,6 @@
 """Contexts: how they come, in which order they go, what is left to them at the end; and VMs that fail."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -9,19 +9,28 @@ from proxy_wasm.abi.hostcalls import Hostcalls, current
 from proxy_wasm.emulator import Emulator, Request, VmFailed
 from proxy_wasm.emulator.native_guest import callbacks_guest
 
+if TYPE_CHECKING:
+    from conftest import Handler, Start, StatusOf
+
 GET = [(":method", "GET"), (":path", "/")]
 
 
-def recorder(calls: list[Any], *names: str) -> dict[str, Any]:
-    def record(name: str) -> Any:
-        return lambda _, *arguments: calls.append((name, *arguments))
+def record(calls: list[Any], name: str) -> "Handler":
+    def handler(_: Hostcalls, *arguments: int) -> None:
+        calls.append((name, *arguments))
 
-    return {name: record(name) for name in names}
+    return handler
 
 
-def test_a_stream_is_created_with_its_headers_and_ends_with_log_done_delete(start: Any) -> None:
+def test_a_stream_is_created_with_its_headers_and_ends_with_log_done_delete(start: "Start") -> None:
     calls: list[Any] = []
-    plugin = start(**recorder(calls, "on_context_create", "on_request_headers", "on_log", "on_done", "on_delete"))
+    plugin = start(
+        on_context_create=record(calls, "on_context_create"),
+        on_request_headers=record(calls, "on_request_headers"),
+        on_log=record(calls, "on_log"),
+        on_done=record(calls, "on_done"),
+        on_delete=record(calls, "on_delete"),
+    )
     plugin.http_stream()
     assert calls == [("on_context_create", 1, 0)]
     plugin.exchange()
@@ -34,9 +43,11 @@ def test_a_stream_is_created_with_its_headers_and_ends_with_log_done_delete(star
     ]
 
 
-def test_a_client_that_goes_away_ends_the_stream(start: Any) -> None:
+def test_a_client_that_goes_away_ends_the_stream(start: "Start") -> None:
     calls: list[Any] = []
-    stream = start(**recorder(calls, "on_log", "on_done", "on_delete")).http_stream()
+    stream = start(
+        on_log=record(calls, "on_log"), on_done=record(calls, "on_done"), on_delete=record(calls, "on_delete")
+    ).http_stream()
     stream.request_headers(GET)
     stream.close()
     stream.close()
@@ -44,13 +55,14 @@ def test_a_client_that_goes_away_ends_the_stream(start: Any) -> None:
     assert (stream.reset, stream.details) == (True, "downstream_remote_disconnect")
 
 
-def test_a_stream_that_never_got_headers_is_still_logged(start: Any) -> None:
+def test_a_stream_that_never_got_headers_is_still_logged(start: "Start") -> None:
     calls: list[Any] = []
-    start(**recorder(calls, "on_context_create", "on_log")).http_stream().close()
+    plugin = start(on_context_create=record(calls, "on_context_create"), on_log=record(calls, "on_log"))
+    plugin.http_stream().close()
     assert calls == [("on_context_create", 1, 0), ("on_context_create", 2, 1), ("on_log", 2)]
 
 
-def test_on_log_reads_the_whole_streams_headers_and_writes_none(start: Any, status_of: Any) -> None:
+def test_on_log_reads_the_whole_streams_headers_and_writes_none(start: "Start", status_of: "StatusOf") -> None:
     results: list[Any] = []
 
     def on_log(host: Hostcalls, *_: int) -> None:
@@ -73,7 +85,7 @@ def test_on_log_reads_the_whole_streams_headers_and_writes_none(start: Any, stat
     assert results == [b"1", b"200", None, b"", Status.BAD_ARGUMENT, Status.BAD_ARGUMENT]
 
 
-def test_the_effective_context_lasts_until_the_callback_returns(start: Any, status_of: Any) -> None:
+def test_the_effective_context_lasts_until_the_callback_returns(start: "Start", status_of: "StatusOf") -> None:
     results: list[Any] = []
 
     def on_tick(host: Hostcalls, *_: int) -> None:
@@ -87,7 +99,7 @@ def test_the_effective_context_lasts_until_the_callback_returns(start: Any, stat
 
     plugin = start(
         on_configure=lambda host, *_: host.set_tick_period_milliseconds(1) or 1,
-        on_request_headers=lambda *_: 1,
+        on_request_headers=lambda _, *__: 1,
         on_tick=on_tick,
     )
     stream = plugin.http_stream()
@@ -100,7 +112,7 @@ def test_the_effective_context_lasts_until_the_callback_returns(start: Any, stat
     assert plugin.vm.failed, "a stream that is gone is no effective context, which this filter did not expect"
 
 
-def test_hostcalls_are_bound_during_callbacks_only(start: Any) -> None:
+def test_hostcalls_are_bound_during_callbacks_only(start: "Start") -> None:
     bound: list[bool] = []
     start(on_request_headers=lambda host, *_: bound.append(current() is host)).exchange()
     assert bound == [True]
@@ -108,7 +120,7 @@ def test_hostcalls_are_bound_during_callbacks_only(start: Any) -> None:
         current()
 
 
-def test_an_exception_that_leaves_a_guest_fails_its_vm_for_good(start: Any) -> None:
+def test_an_exception_that_leaves_a_guest_fails_its_vm_for_good(start: "Start") -> None:
     calls: list[str] = []
 
     def on_request_headers(host: Hostcalls, *_: int) -> int:
@@ -118,7 +130,7 @@ def test_an_exception_that_leaves_a_guest_fails_its_vm_for_good(start: Any) -> N
             raise LookupError(msg)
         return 0
 
-    plugin = start(on_request_headers=on_request_headers, on_response_headers=lambda *_: calls.append("response"))
+    plugin = start(on_request_headers=on_request_headers, on_response_headers=lambda _, *__: calls.append("response"))
     waiting = plugin.http_stream()
     waiting.request_headers(GET, end_of_stream=True)
     failed = plugin.exchange(Request(path="/bad"))
@@ -133,33 +145,33 @@ def test_an_exception_that_leaves_a_guest_fails_its_vm_for_good(start: Any) -> N
     assert calls == ["request", "request"]
 
 
-def test_a_plugin_that_fails_open_lets_streams_pass_after_its_vm_failed(start: Any) -> None:
-    def on_request_headers(*_: Any) -> int:
+def test_a_plugin_that_fails_open_lets_streams_pass_after_its_vm_failed(start: "Start") -> None:
+    def on_request_headers(*_: object) -> int:
         raise ValueError
 
     plugin = start(plugin={"fail_open": True}, on_request_headers=on_request_headers)
     assert [plugin.exchange(Request("POST", body=b"x")).status for _ in range(2)] == [200, 200]
 
 
-def test_a_failure_after_response_headers_went_on_resets_the_stream(start: Any) -> None:
-    def on_response_body(*_: Any) -> int:
+def test_a_failure_after_response_headers_went_on_resets_the_stream(start: "Start") -> None:
+    def on_response_body(*_: object) -> int:
         raise ValueError
 
     exchange = start(on_response_body=on_response_body).exchange()
     assert exchange.reset
 
 
-def test_a_failure_in_on_log_spares_the_stream(start: Any) -> None:
-    def on_log(*_: Any) -> None:
+def test_a_failure_in_on_log_spares_the_stream(start: "Start") -> None:
+    def on_log(*_: object) -> None:
         raise ValueError
 
-    plugin = start(on_log=on_log, on_done=lambda *_: pytest.fail("the VM has failed"))
+    plugin = start(on_log=on_log, on_done=lambda _, *__: pytest.fail("the VM has failed"))
     assert plugin.exchange().status == 200
     assert plugin.exchange().status == 503
 
 
-def test_what_is_no_error_passes_through_the_emulator(start: Any) -> None:
-    def on_request_headers(*_: Any) -> int:
+def test_what_is_no_error_passes_through_the_emulator(start: "Start") -> None:
+    def on_request_headers(*_: object) -> int:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

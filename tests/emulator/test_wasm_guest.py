@@ -2,10 +2,9 @@
 
 import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from struct import pack
-from typing import Any
 
 import pytest
 import wasmtime
@@ -72,8 +71,20 @@ def on_configure(*code: str) -> str:
     return callback("on_configure", 2, *code, "i32.eqz")
 
 
-def start(*parts: str, **options: Any) -> Emulator:
-    emulator = Emulator(wasm_guest(module(*parts)), **options)
+def start(
+    *parts: str,
+    shared: SharedState | None = None,
+    foreign_functions: Mapping[str, Callable[[bytes], bytes]] | None = None,
+    clock: Clock | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Emulator:
+    emulator = Emulator(
+        wasm_guest(module(*parts)),
+        shared=shared,
+        foreign_functions=foreign_functions,
+        clock=clock,
+        environment=environment,
+    )
     emulator.start_plugin(b"configuration")
     return emulator
 
