@@ -38,9 +38,12 @@ class FilterRefused(EnvoyError):  # noqa: N818
 
     @property
     def errors(self) -> list[str]:
-        """What Envoy says against the filter's VM, each once: `Wasm VM failed ...`, traps with their backtraces."""
+        """What Envoy says against the filter's VM, each once: `Wasm VM failed ...`, traps with their backtraces.
+
+        Envoy's critical messages only repeat that the plugin failed.
+        """
         lines = (line for line in self.log if line.logger == "wasm" and line.wasm is None)
-        return list(dict.fromkeys(line.message for line in lines if line.level == LogLevel.ERROR))
+        return list(dict.fromkeys(line.message for line in lines if LogLevel.WARN <= line.level <= LogLevel.ERROR))
 
     @property
     def messages(self) -> list[str]:
