@@ -294,6 +294,17 @@ def test_continuing_a_stream_that_is_not_paused_is_complained_about(start: "Star
     assert "the request is not paused" in exchange.logs[0].message
 
 
+def test_continuing_before_pausing_lets_headers_go_and_holds_the_body(start: "Start") -> None:
+    def on_request_headers(host: Hostcalls, *_: int) -> int:
+        host.continue_stream(0)
+        return Action.PAUSE
+
+    plugin = start(on_request_headers=on_request_headers)
+    assert plugin.exchange().status == 200
+    with pytest.raises(StreamPaused):
+        plugin.exchange(Request("POST", body=b"held"))
+
+
 def test_a_response_can_be_held_and_continued(start: "Start") -> None:
     def on_tick(host: Hostcalls, *_: int) -> None:
         host.set_effective_context(2)

@@ -1,6 +1,6 @@
 """Header maps as tests read them, and the framing of HTTP/1.1 exchanges."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -55,7 +55,8 @@ def test_hop_by_hop_headers_end_at_the_proxy(start: "Start") -> None:
         ("proxy-connection", "x"),
         ("transfer-encoding", "chunked"),
     ]
-    seen: list[Any] = []
+    hop += [("upgrade", "h2c"), ("te", "gzip")]
+    seen: list[bytes | None] = []
     plugin = start(
         on_response_headers=lambda host, *_: seen.append(
             host.get_header_map_value(MapType.HTTP_RESPONSE_HEADERS, b"transfer-encoding")
@@ -63,7 +64,7 @@ def test_hop_by_hop_headers_end_at_the_proxy(start: "Start") -> None:
     )
     exchange = plugin.exchange(
         Request("POST", headers=HeaderMap([*hop, ("x", "1")]), body=b"b"),
-        lambda _: UpstreamResponse(headers=HeaderMap([*hop, ("y", "2")]), body=b"c"),
+        lambda _: UpstreamResponse(headers=HeaderMap([*hop[:4], ("y", "2")]), body=b"c"),
     )
     assert exchange.upstream is not None
     assert exchange.upstream.headers == [("x", "1")]
@@ -113,8 +114,20 @@ def test_responses_are_framed_as_http1_asks(
 
 
 def test_a_head_request_gets_no_body(start: "Start") -> None:
-    exchange = start().exchange(Request("HEAD"), lambda _: UpstreamResponse(body=b"abc"))
-    assert (exchange.headers["content-length"], exchange.body, exchange.logs) == ("3", b"", ())
+    response = UpstreamResponse(headers=HeaderMap({"content-length": "3"}), body=b"abc")
+    exchange = start().exchange(Request("HEAD"), lambda _: response)
+    assert (exchange.headers, exchange.body, exchange.logs) == ([("content-length", "3")], b"", ())
+
+
+def test_a_path_with_a_fragment_is_refused_before_the_filter_hears_of_it(start: "Start") -> None:
+    calls: list[str] = []
+    plugin = start(
+        on_request_headers=lambda _, *__: calls.append("request"),
+        on_response_headers=lambda _, *__: calls.append("response"),
+        on_log=lambda _, *__: calls.append("log"),
+    )
+    exchange = plugin.exchange(Request(path="/a#b"))
+    assert (exchange.status, exchange.details, calls) == (400, "path_normalization_failed", ["log"])
 
 
 def test_the_upstream_sees_the_request(start: "Start") -> None:

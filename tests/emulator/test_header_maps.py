@@ -11,7 +11,7 @@ from proxy_wasm.abi.hostcalls import Hostcalls
 from proxy_wasm.emulator import Exchange, HeaderMap, Request, UpstreamResponse
 
 if TYPE_CHECKING:
-    from conftest import Start, StatusOf
+    from conftest import Handler, Start, StatusOf
 
 REQUEST, REQUEST_TRAILERS, RESPONSE, RESPONSE_TRAILERS = (
     MapType.HTTP_REQUEST_HEADERS,
@@ -221,8 +221,17 @@ def test_requests_without_what_a_proxy_needs_are_answered_by_it(
     assert (exchange.status, exchange.details, exchange.upstream) == (status, details, None)
 
 
-def test_responses_without_status_become_502(start: "Start") -> None:
-    exchange = start(on_response_headers=lambda host, *_: host.remove_header_map_value(RESPONSE, b":status")).exchange()
+def change_status(host: Hostcalls, *_: int) -> None:
+    host.add_header_map_value(RESPONSE, b":status", b"404")
+
+
+def remove_status(host: Hostcalls, *_: int) -> None:
+    host.remove_header_map_value(RESPONSE, b":status")
+
+
+@pytest.mark.parametrize("change", [change_status, remove_status])
+def test_responses_without_one_status_become_502(start: "Start", change: "Handler") -> None:
+    exchange = start(on_response_headers=change).exchange()
     assert exchange.status == 502
     assert exchange.details == "filter_removed_required_response_headers{missing_required_header:_:status}"
 

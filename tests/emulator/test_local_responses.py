@@ -152,6 +152,11 @@ def test_a_grpc_client_is_told_by_grpc_status(start: "Start", asked: int, told: 
     assert exchange.body == b""
 
 
+def test_its_status_is_not_to_be_changed_by_its_headers(start: "Start") -> None:
+    plugin = start(on_request_headers=lambda host, *_: answer(host, 403, headers=[(b":Status", b"200")]))
+    assert plugin.exchange().status == 403
+
+
 def test_malformed_extra_headers_are_none(start: "Start") -> None:
     plugin = start(on_request_headers=lambda host, *_: host.send_local_response(403, b"", b"", b"\1\0\0\0!", -1))
     assert plugin.exchange().headers == [("content-length", "0")]

@@ -147,7 +147,7 @@ class HalfStream:
         if self._was_aborted():
             return
         if action == HeadersAction.CONTINUE:
-            self._send_headers(end_of_stream=self.whole)
+            self.send_headers()
         else:
             self.flow = Flow.HELD if action == HeadersAction.STOP_ITERATION else Flow.STOPPED
 
@@ -178,8 +178,7 @@ class HalfStream:
         through_filter = self.flow is Flow.STOPPED
         self.flow = Flow.RUNNING
         trailers = self.trailers
-        if not self.headers_sent:
-            self._send_headers(end_of_stream=self.whole and self.held is None and trailers is None)
+        self.send_headers()
         if self.held is not None and not self.aborted:
             end = self.whole and trailers is None
             if through_filter:
@@ -256,8 +255,12 @@ class HalfStream:
             self.held = BodyBuffer()
         self.held.append(piece.take())
 
-    def _send_headers(self, *, end_of_stream: bool) -> None:
+    def send_headers(self) -> None:
+        """Let the headers go on, unless they did."""
+        if self.headers_sent:
+            return
         self.headers_sent = True
+        end_of_stream = self.whole and self.held is None and self.trailers is None
         self.sent.headers = (self.headers or HeaderMap()).copy()
         self.sent.ended = end_of_stream
         self.stream.headers_went_on(self)

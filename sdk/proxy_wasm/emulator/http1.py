@@ -4,8 +4,9 @@ The rules are those of Envoy's HTTP/1 codec (source/common/http/http1/codec_impl
 
 * A message without a body arrives as headers with `end_of_stream`. The end of one with a body arrives apart, as a piece of
   no bytes, for the end of a chunked body is another thing than its last chunk.
-* `host` is `:authority`; hop-by-hop headers (`connection`, `keep-alive`, `proxy-connection`, `transfer-encoding`) end at the
-  proxy. Only on a chunked response does the filter see `transfer-encoding`.
+* `host` is `:authority`; hop-by-hop headers (`connection`, `keep-alive`, `proxy-connection`, `transfer-encoding`, `upgrade`,
+  `te` but for `trailers`) end at the proxy. Only on a chunked response does the filter see `transfer-encoding`.
+* A path with a fragment is answered with 400 before the filter hears of it.
 * Repeated headers of some names arrive joined (`header_maps`).
 * Client and upstream send `content-length` with a body, unless trailers follow. What is sent on without a body says
   `content-length: 0`, where HTTP/1.1 asks for it.
@@ -58,6 +59,9 @@ class Driver:
 
     def _send_request(self, request: Request) -> None:
         stream = self.stream
+        if "#" in request.path:
+            stream.reject(400, "path_normalization_failed")
+            return
         headers = request_headers(request)
         has_body = bool(request.body or request.trailers) or "transfer-encoding" in request.headers
         stream.request_headers(headers, end_of_stream=not has_body)
@@ -74,7 +78,7 @@ class Driver:
         headers = HeaderMap([(":status", str(response.status))])
         for name, value in joined(response.headers.without(*HOP_BY_HOP[:3]), JOINED_IN_RESPONSES).raw:
             headers.add(name, value)
-        if response.status not in _BODILESS_STATUSES and "content-length" not in headers:
+        if response.status not in _BODILESS_STATUSES and "content-length" not in headers and not is_head:
             if response.trailers:
                 headers.set("transfer-encoding", "chunked")
             elif "transfer-encoding" not in headers:
@@ -148,8 +152,9 @@ def request_headers(request: Request) -> HeaderMap:
     headers = HeaderMap(
         [(":authority", authority), (":path", request.path), (":method", request.method), (":scheme", request.scheme)]
     )
-    for name, value in joined(request.headers.without("host", *HOP_BY_HOP), JOINED_IN_REQUESTS).raw:
-        headers.add(name, value)
+    for name, value in joined(request.headers.without("host", "upgrade", *HOP_BY_HOP), JOINED_IN_REQUESTS).raw:
+        if name != b"te" or value == b"trailers":
+            headers.add(name, value)
     if request.body and not request.trailers and not {"content-length", "transfer-encoding"} & set(request.headers):
         headers.add("content-length", str(len(request.body)))
     return headers

@@ -102,6 +102,12 @@ class HttpStream(Context):
             self.request.receive_trailers(HeaderMap(trailers))
         self.vm.shared.run_posted()
 
+    def reject(self, status: int, details: str) -> None:
+        """The proxy answers before the filter hears of the request: the guest gets no callback but those of the end."""
+        self.details = details
+        self._send_past_filter(LocalResponse(status, details=details))
+        self.vm.shared.run_posted()
+
     def close(self) -> None:
         """The client goes away; nothing, where the stream is closed already."""
         if not self.closed:
@@ -215,10 +221,11 @@ class HttpStream(Context):
         if half.flow is Flow.RUNNING:
             what = "request" if half is self.request else "response"
             self.vm.log.complain(
-                f"continue_stream: the {what} is not paused; a proxy may send it twice or break it",
+                f"continue_stream: the {what} is not paused; what the callback returns still counts",
                 root_id=self.plugin.root_id,
                 context_id=self.context_id,
             )
+            half.send_headers()
         else:
             half.resume()
 
@@ -273,7 +280,7 @@ class HttpStream(Context):
         """
         headers = half.headers or HeaderMap()
         if half is self.response:
-            if ":status" not in headers:
+            if not headers.get(":status", "").isdecimal():
                 half.headers_sent = False
                 self._answer(_missing(502, "filter_removed_required_response_headers", ":status"))
         elif ":path" not in headers:

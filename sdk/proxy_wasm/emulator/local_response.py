@@ -41,7 +41,8 @@ class LocalResponse:
         """Headers and body as they go to the client, in the form that its request asks for."""
         headers = HeaderMap([(":status", str(self.status))])
         for name, value in self.headers:
-            header_maps.add(headers, name, value, header_maps.JOINED_IN_RESPONSES)
+            if name.lower() != b":status":
+                header_maps.add(headers, name, value, header_maps.JOINED_IN_RESPONSES)
         if request_headers is not None and _is_grpc(request_headers):
             self._make_grpc(headers)
             return headers, b""
@@ -57,7 +58,7 @@ class LocalResponse:
 
     def _make_grpc(self, headers: HeaderMap) -> None:
         """A gRPC client is told through `grpc-status`; HTTP itself says 200."""
-        status = _GRPC_OF_HTTP.get(self.status, _GRPC_UNKNOWN) if self.grpc_status is None else self.grpc_status
+        status = grpc_status_of(self.status) if self.grpc_status is None else self.grpc_status
         headers.set(":status", "200")
         headers.set("content-type", "application/grpc")
         if "grpc-status" not in headers:
@@ -65,6 +66,11 @@ class LocalResponse:
         if self.body:
             headers.set("grpc-message", quote_from_bytes(self.body, safe=_PRINTABLE_BUT_PERCENT))
         headers.remove("content-length")
+
+
+def grpc_status_of(status: int) -> int:
+    """The gRPC status that an HTTP status stands for."""
+    return _GRPC_OF_HTTP.get(status, _GRPC_UNKNOWN)
 
 
 def _is_grpc(headers: HeaderMap) -> bool:

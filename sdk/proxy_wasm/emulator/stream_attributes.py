@@ -6,6 +6,7 @@ What a request said is known only while its headers are visible to the filter, a
 from typing import TYPE_CHECKING
 
 from proxy_wasm.emulator.header_map import HeaderMap
+from proxy_wasm.emulator.local_response import grpc_status_of
 from proxy_wasm.emulator.properties import Tree, Value
 
 if TYPE_CHECKING:
@@ -71,6 +72,16 @@ def _response(stream: "HttpStream") -> Tree:
         "trailers": trailers,
         "size": len(stream.response.sent.body),
         "flags": 0,
+        "grpc_status": _grpc_status(stream, headers, trailers),
     }
     empty = HeaderMap()
     return {name: value for name, value in known.items() if value is not None and value != empty}
+
+
+def _grpc_status(stream: "HttpStream", headers: HeaderMap | None, trailers: HeaderMap | None) -> int | None:
+    """What the response says, else what its HTTP status stands for: Envoy gives one to every response."""
+    for said in (trailers, headers):
+        value = "" if said is None else said.get("grpc-status", "")
+        if value.isdecimal():
+            return int(value)
+    return None if stream.response_code is None else grpc_status_of(stream.response_code)
