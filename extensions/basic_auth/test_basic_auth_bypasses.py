@@ -237,5 +237,5 @@ def test_a_regular_expression_never_sees_a_long_path(proxy: Proxy) -> None:
 
 
 def refusals(proxy: Proxy) -> tuple[int, ...]:
-    """Envoy answers malformed requests with 400 itself, before any filter sees them."""
-    return (400, 401) if proxy.host == "envoy" else (401,)
+    """Envoy answers malformed requests with 400 or 404 itself, before any filter sees them."""
+    return (400, 401, 404) if proxy.host == "envoy" else (401,)
