@@ -10,7 +10,6 @@ from proxy_wasm.build.wasm.binary import MalformedError
 from proxy_wasm.cli.errors import InputError
 from proxy_wasm.cli.text import columns, size
 
-_SHOWN_PARTS = 12
 _MODULES_WIDTH = 100
 
 
@@ -33,8 +32,8 @@ def _lines(file: Path, found: Inspection) -> Iterator[str]:
     yield from columns(_facts(found))
     yield from _items("imports", found.imports)
     yield from _items("exports", found.exports)
-    yield from _parts("sections", found.sections, len(found.sections))
-    yield from _parts(f"largest of {found.functions} functions", found.largest_functions, _SHOWN_PARTS)
+    yield from _parts("sections", found.sections)
+    yield from _parts(f"largest of {found.functions} functions", found.largest_functions)
     if found.python_modules:
         yield f"\nPython modules in the snapshot ({len(found.python_modules)})"
         yield from _wrapped(found.python_modules)
@@ -57,15 +56,9 @@ def _items(title: str, items: Iterable[Item]) -> Iterator[str]:
     yield from columns(rows)
 
 
-def _parts(title: str, parts: tuple[Part, ...], shown: int) -> Iterator[str]:
-    if not parts:
-        return
+def _parts(title: str, parts: Iterable[Part]) -> Iterator[str]:
     yield f"\n{title}"
-    rest = parts[shown:]
-    rows = [(part.name, size(part.size)) for part in parts[:shown]]
-    if rest:
-        rows.append((f"{len(rest)} more", size(sum(part.size for part in rest))))
-    yield from columns(rows)
+    yield from columns((part.name, size(part.size)) for part in parts)
 
 
 def _wrapped(names: Iterable[str]) -> Iterator[str]:

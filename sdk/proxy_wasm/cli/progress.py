@@ -4,12 +4,12 @@ import sys
 from collections.abc import Callable
 
 
-def terminal_progress() -> Callable[[str], None] | None:
-    """A function that tells what begins on stderr; `None` where that is no terminal."""
-    if not sys.stderr.isatty():
-        return None
+def terminal_progress() -> Callable[[str], None]:
+    """A function that tells what begins on stderr, if that is a terminal."""
+    shown = sys.stderr.isatty()
 
     def tell(step: str) -> None:
-        print(f"{step} ...", file=sys.stderr, flush=True)
+        if shown:
+            print(f"{step} ...", file=sys.stderr, flush=True)
 
     return tell

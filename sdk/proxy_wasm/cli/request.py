@@ -46,13 +46,17 @@ def run(options: RequestOptions) -> int:
 
 
 def _exchange(options: RequestOptions) -> tuple[Exchange, list[LogRecord]]:
-    extension = Extension(options.source, terminal_progress())
+    progress = terminal_progress()
+    extension = Extension(options.source, progress)
     host = open_host(options.host or ("wasm" if extension.is_module else "native"))
     if host.name == "native" and extension.is_module:
         msg = f"{options.source}: --host native runs an extension's sources; give its folder"
         raise InputError(msg)
     configuration = None if options.configuration is None else options.configuration.read_bytes()
     try:
+        if host.name != "native":
+            extension.module()
+            progress("starting Envoy" if host.name == "envoy" else "compiling the module")
         proxy = Proxy.start(host, extension, PluginSettings(configuration, root_id=options.root_id))
         exchange = proxy.request(options.method, options.path, headers=options.headers, body=options.body)
         return exchange, proxy.logs

@@ -40,7 +40,8 @@ def run(options: RunOptions) -> int:
     with told(BuildError, EnvoyError, bad_input=(SettingsError,)), ExitStack() as stack:
         stack.enter_context(_terminated_like_interrupted())
         source = options.source
-        module = source if source.is_file() else build(source, progress=terminal_progress()).path
+        progress = terminal_progress()
+        module = source if source.is_file() else build(source, progress=progress).path
         upstream = options.upstream or stack.enter_context(Upstream(echo)).address
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="proxy-wasm-")))
         configuration = None if options.configuration is None else options.configuration.read_bytes()
@@ -50,6 +51,7 @@ def run(options: RunOptions) -> int:
             clusters=[cluster(*upstream)],
             listeners=[listener(_LISTENER, [plugin], port=options.port, access_log=access_log.path)],
         )
+        progress("starting Envoy")
         envoy = stack.enter_context(EnvoyProcess(settings, directory=directory, wasm_log_level=options.log_level))
         _print_address(envoy, upstream)
         try:
