@@ -13,6 +13,10 @@ _CALLBACKS = {
 }
 
 
+Data = bytes | bytearray | str
+"""What a body, or a part of one, can be given as; text is encoded as UTF-8."""
+
+
 class Body:
     """The part of a request's or response's body that the proxy holds for the stream it is working on.
 
@@ -59,19 +63,19 @@ class Body:
                 return b""
             raise
 
-    def append(self, data: bytes | str, /) -> None:
+    def append(self, data: Data, /) -> None:
         """Add `data` at the end."""
         self._set(_ALL, 0, data)
 
-    def prepend(self, data: bytes | str, /) -> None:
+    def prepend(self, data: Data, /) -> None:
         """Add `data` at the front."""
         self._set(0, 0, data)
 
-    def replace(self, data: bytes | str, /) -> None:
+    def replace(self, data: Data, /) -> None:
         """Put `data` in place of all that the proxy holds."""
         self._set(0, _ALL, data)
 
-    def _set(self, start: int, size: int, data: bytes | str) -> None:
+    def _set(self, start: int, size: int, data: Data) -> None:
         try:
             self._hostcalls.set_buffer_bytes(self._buffer_type, start, size, octets(data))
         except HostError as error:

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from proxy_wasm.abi.enums import NO_GRPC_STATUS, Action, StreamType
 from proxy_wasm.abi.hostcalls import Hostcalls
-from proxy_wasm.body import Body, octets
+from proxy_wasm.body import Body, Data, octets
 from proxy_wasm.configuration import Configuration
 from proxy_wasm.errors import PhaseError
 from proxy_wasm.headers import HeaderPairs, Headers, serialize
@@ -205,7 +205,7 @@ class HttpContext(Generic[PluginT]):
         """
         return self.plugin.hostcalls.get_property(property_path(path))
 
-    def set_property(self, *path: str | bytes, value: str | bytes) -> None:
+    def set_property(self, *path: str | bytes, value: Data) -> None:
         """Set a property of the stream, which other filters and access logs can read (in Envoy as filter state `wasm.PATH`)."""
         self.plugin.hostcalls.set_property(property_path(path), octets(value))
 
@@ -216,7 +216,7 @@ class HttpContext(Generic[PluginT]):
         status: int,
         *,
         headers: HeaderPairs | None = None,
-        body: bytes | str = b"",
+        body: Data = b"",
         details: str = "",
         grpc_status: int | None = None,
     ) -> Action:

@@ -1,0 +1,199 @@
+"""Contexts through their lives, regular and odd, and which callbacks a module needs."""
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from proxy_wasm import Action, Headers, HttpContext, LogLevel, PluginContext
+from proxy_wasm.abi.signatures import CALLBACKS, LIFECYCLE_CALLBACKS
+from proxy_wasm.dispatcher import used_callbacks
+
+if TYPE_CHECKING:
+    from conftest import MakeProxy, StartProxy
+
+
+class Named(PluginContext):
+    def http_context(self) -> "NamedStream":
+        return NamedStream(self)
+
+
+class NamedStream(HttpContext[Named]):
+    def on_request_headers(self, headers: Headers, end_of_stream: bool) -> None:
+        headers["x-plugin"] = f"{type(self.plugin).__name__} {self.plugin.root_id} {self.plugin.context_id}"
+
+
+class Other(Named): ...
+
+
+def test_plugins_of_one_module_are_told_apart_by_root_id(proxy_of: "MakeProxy") -> None:
+    proxy = proxy_of({"named": Named, "other": Other})
+    plugins = [proxy.plugin(root_id=b"other"), proxy.plugin(root_id=b"named"), proxy.plugin(root_id=b"other")]
+    seen: list[bytes] = []
+    for plugin in plugins:
+        pairs: list[tuple[bytes, bytes]] = []
+        proxy.stream(plugin).request_headers(pairs)
+        seen.append(pairs[0][1])
+    assert seen == [b"Other other 1", b"Named named 2", b"Other other 3"]
+
+
+@pytest.mark.parametrize("plugins", [{"": Other}, {"any": Other}, {"": Other, "named": Named}])
+def test_the_default_or_only_plugin_answers_to_every_root_id(
+    proxy_of: "MakeProxy", plugins: dict[str, type[PluginContext]]
+) -> None:
+    proxy = proxy_of(plugins)
+    pairs: list[tuple[bytes, bytes]] = []
+    proxy.stream(proxy.plugin(root_id=b"x\xff")).request_headers(pairs)
+    assert pairs[0][1] == b"Other x\xff 1"
+
+
+@pytest.mark.parametrize(("plugins", "named"), [({"a": Named, "b": Other}, "a, b"), ({}, "none")])
+def test_a_root_id_without_plugin_is_refused_with_those_that_there_are(
+    proxy_of: "MakeProxy", plugins: dict[str, type[PluginContext]], named: str
+) -> None:
+    proxy = proxy_of(plugins)
+    assert not proxy.plugin(root_id=b"c")
+    assert proxy.host.messages(LogLevel.ERROR) == [f"root_id 'c': no such plugin in this module; it has {named}"]
+
+
+def test_a_host_may_create_and_start_a_plugin_again(start: "StartProxy") -> None:
+    class Once(PluginContext):
+        configured = 0
+
+        def on_configure(self) -> None:
+            self.configured += 1
+            self.counter("configured").increment(self.configured)
+
+    proxy = start(Once)
+    proxy.call("on_context_create", 1, 0)
+    assert proxy.call("on_vm_start", 1, 0) == 1
+    assert proxy.call("on_configure", 1, 0) == 1
+    assert [values for _, _, values in proxy.host.metrics] == [[3]]
+
+
+def test_a_host_may_create_a_stream_again(start: "StartProxy") -> None:
+    class Counting(Named):
+        made = 0
+
+        def http_context(self) -> NamedStream:
+            self.made += 1
+            self.counter("made").increment()
+            return NamedStream(self)
+
+    proxy = start(Counting)
+    stream = proxy.stream()
+    proxy.call("on_context_create", stream.context_id, 1)
+    assert proxy.host.metrics[0][2] == [1]
+
+
+def test_a_stream_that_was_never_created_belongs_to_the_only_plugin(start: "StartProxy") -> None:
+    proxy = start(Named)
+    for callback, arguments in (
+        ("on_request_headers", (0, 1)),
+        ("on_request_body", (0, 1)),
+        ("on_request_trailers", (0,)),
+        ("on_response_headers", (0, 1)),
+        ("on_response_body", (0, 1)),
+        ("on_response_trailers", (0,)),
+    ):
+        context_id = proxy.new_id()
+        proxy.host.sides.setdefault(context_id, type(proxy.host.side)()).maps[0] = []
+        assert proxy.call(callback, context_id, *arguments) == Action.CONTINUE
+        assert proxy.host.side.maps[0] == ([(b"x-plugin", b"Named  1")] if callback == "on_request_headers" else [])
+
+
+def test_a_stream_of_no_known_plugin_is_answered_with_500(proxy_of: "MakeProxy") -> None:
+    proxy = proxy_of({"": Named})
+    stream = proxy.stream(7)
+    assert stream.request_headers() == Action.PAUSE
+    assert stream.local_response.status == 500
+    assert "LookupError: stream 1: no plugin was started for it" in proxy.host.messages(LogLevel.ERROR)[0]
+
+
+def test_a_stream_of_an_unknown_parent_fails_where_several_plugins_could_be_meant(proxy_of: "MakeProxy") -> None:
+    proxy = proxy_of({"": Named})
+    proxy.plugin()
+    proxy.plugin()
+    assert proxy.stream(9).request_headers() == Action.PAUSE
+
+
+def test_unknown_contexts_end_quietly(start: "StartProxy") -> None:
+    proxy = start(Named)
+    proxy.call("on_log", 99)
+    assert proxy.call("on_done", 99) == 1
+    proxy.call("on_delete", 99)
+    assert proxy.call("on_vm_start", 99, 0) == 0
+    assert proxy.call("on_configure", 99, 0) == 0
+    assert proxy.host.logged == []
+
+
+def test_a_plugin_hears_of_its_end_and_is_forgotten(start: "StartProxy") -> None:
+    seen: list[str] = []
+
+    class Plugin(PluginContext):
+        def on_log(self) -> None:
+            seen.append("log")
+
+        def on_done(self) -> None:
+            seen.append("done")
+
+    proxy = start(Plugin)
+    proxy.call("on_log", 1)
+    assert proxy.call("on_done", 1) == 1
+    proxy.call("on_delete", 1)
+    proxy.call("on_done", 1)
+    assert seen == ["log", "done"]
+    assert proxy.call("on_configure", 1, 0) == 0
+
+
+def test_deleted_streams_leave_nothing_behind(start: "StartProxy") -> None:
+    proxy = start(Named)
+    for path in (b"/", None):
+        stream = proxy.stream()
+        stream.request_headers([(b":path", path)] if path else [])
+        stream.end()
+        assert proxy.live_streams() == 0
+
+
+def test_a_context_class_with_a_length_of_zero_is_dispatched_to(start: "StartProxy") -> None:
+    class Empty(NamedStream):
+        def __len__(self) -> int:
+            return 0
+
+        def on_done(self) -> None:
+            self.plugin.counter("done").increment()
+
+    class Plugin(Named):
+        def http_context(self) -> Empty:
+            return Empty(self)
+
+    proxy = start(Plugin)
+    stream = proxy.stream()
+    pairs: list[tuple[bytes, bytes]] = []
+    stream.request_headers(pairs)
+    stream.end()
+    assert pairs == [(b"x-plugin", b"Plugin  1")]
+    assert proxy.host.metrics[0][2] == [1]
+
+
+def test_callbacks_without_a_use_are_answered_all_the_same(start: "StartProxy") -> None:
+    proxy = start(Named)
+    for name, callback in CALLBACKS.items():
+        returned = proxy.call(name, 99, *([0] * (len(callback.parameters) - 1)))
+        assert (returned is not None) == callback.returns, name
+
+
+def test_the_callbacks_of_every_life_cycle_and_the_overridden_ones_are_used() -> None:
+    used = used_callbacks()
+    assert set(LIFECYCLE_CALLBACKS) <= set(used) <= set(CALLBACKS)
+    assert "on_request_headers" in used
+    assert "on_tick" not in used
+    assert len(set(used)) == len(used)
+
+
+def test_a_callback_that_a_mixin_brings_is_used() -> None:
+    class Mixin:
+        def on_request_metadata(self) -> None: ...
+
+    made: Any = type("Mixed", (Mixin, HttpContext), {})
+    assert "on_request_metadata" in used_callbacks()
+    del made
