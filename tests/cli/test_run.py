@@ -44,9 +44,8 @@ def running(*arguments: str) -> Generator[Running]:
     try:
         yield Running(process)
     finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+        process.terminate()  # not kill: its Envoy would stay
+        process.communicate(timeout=20)
 
 
 def children(pid: int) -> list[int]:
