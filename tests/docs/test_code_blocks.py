@@ -27,7 +27,12 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md"), *(ROOT / "extensions").glob("*/README.md")],
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").glob("**/*.md"),
+        *ROOT.glob("extensions/*/README.md"),
+        *ROOT.glob("benchmarks/README.md"),
+    ],
 )
 NO_CODE = ("text", "dockerfile")
 OUTSIDE = (
@@ -181,6 +186,9 @@ def check(command: list[str], block: Block, project: Path) -> None:
     elif program == "pytest":
         if "--proxy-hosts" in arguments:
             run([sys.executable, "-m", "pytest", "-q", *arguments], place, project)
+    elif program in ("python", "python3", ".venv/bin/python"):
+        for script in (word for word in arguments if word.endswith(".py")):
+            assert (ROOT / script).is_file() or (project / script).is_file(), place
     elif (ROOT / program).is_file():
         assert (ROOT / program).stat().st_mode & 0o100, f"{place}: not executable"
     else:

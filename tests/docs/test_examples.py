@@ -1,12 +1,15 @@
 """The configurations that lie beside each extension are ones that the extension accepts and that Envoy and Istio know."""
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from proxy_wasm.build import build
+from proxy_wasm.envoy.binary import find_envoy
 from proxy_wasm.testing import StartProxy
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +28,7 @@ def http_filter(extension: Path) -> Json:
 
 def plugin_configuration(extension: Path, source: str) -> Json:
     if source == "envoy.yaml":
-        return http_filter(extension)["configuration"]["value"]
+        return json.loads(http_filter(extension)["configuration"]["value"])
     text = (extension / source).read_text("utf-8")
     return json.loads(text) if source == "example.json" else yaml.safe_load(text)["spec"]["pluginConfig"]
 
@@ -41,6 +44,15 @@ def test_an_extension_accepts_its_example_configurations(start_proxy: StartProxy
 def test_the_examples_load_the_module_that_the_build_makes(extension: Path) -> None:
     module = http_filter(extension)["vm_config"]["code"]["local"]["filename"]
     assert module == f"dist/{extension.name.replace('_', '-')}.wasm"
+
+
+@extension_names
+def test_envoy_accepts_the_example_with_the_module_in_it(extension: Path, tmp_path: Path) -> None:
+    module = http_filter(extension)["vm_config"]["code"]["local"]["filename"]
+    build(extension, output=tmp_path / module)
+    command = [find_envoy(), "--mode", "validate", "--log-level", "warning", "-c", extension / "envoy.yaml"]
+    validation = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert validation.returncode == 0, validation.stderr
 
 
 @extension_names
