@@ -68,7 +68,9 @@ def test_a_pure_package_of_the_index_is_installed_with_what_it_requires(installe
     ("requirement", "beginning"),
     [
         ("msgspec", "msgspec is a compiled package and cannot run inside Wasm; use a pure-Python package"),
-        ("pyjwt[crypto]>=2.10", "cryptography (required by pyjwt[crypto]) is a compiled package and cannot run"),
+        ("pyjwt[crypto]>=2.10", "cryptography (required by pyjwt[crypto] 2."),
+        # Releases of many years ago do without: nobody wants them instead.
+        ("pyjwt[crypto]", "cryptography (required by pyjwt[crypto] 2."),
     ],
 )
 def test_a_compiled_package_of_the_index_is_refused_by_name(
@@ -78,6 +80,7 @@ def test_a_compiled_package_of_the_index_is_refused_by_name(
         installed(requirement)
 
     assert str(raised.value).startswith(beginning)
+    assert "is a compiled package and cannot run inside Wasm; use a pure-Python package" in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
@@ -121,6 +124,18 @@ def test_a_package_that_only_has_a_compiled_wheel_is_refused(installed: Installe
 
     with pytest.raises(DependencyError, match=r"inner \(required by outer\) is a compiled package"):
         installed("outer")
+
+
+def test_an_older_release_without_the_compiled_package_can_be_asked_for(
+    installed: Installed, make_wheel: MakeWheel
+) -> None:
+    make_wheel("outer", version="2.0", requires="inner")
+    make_wheel("outer", version="1.0")
+    make_wheel("inner", tag="cp314-cp314-manylinux_2_17_x86_64")
+
+    with pytest.raises(DependencyError, match=r"inner \(required by outer.*bound the version where an older release"):
+        installed("outer")
+    assert locked(installed("outer<2")) == {"outer": "1.0"}
 
 
 def test_markers_are_those_of_the_python_inside_wasm(installed: Installed, make_wheel: MakeWheel) -> None:

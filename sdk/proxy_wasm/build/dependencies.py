@@ -16,7 +16,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -123,17 +125,20 @@ class _Installation:
         arguments = ["install", "--target", str(self.site), "--no-compile", "--report", str(report), *_TARGET]
         while True:
             outcome = _pip(temporary, *arguments, "--find-links", str(wheels), *self.requirements)
-            if outcome.succeeded:
+            resolution = _Resolution(outcome)
+            resolution.refuse_compiled()
+            sources = {name: text for name, text in resolution.source_only().items() if name not in built}
+            if not sources and outcome.succeeded:
                 installed = cast("list[dict[str, Any]]", json.loads(report.read_text("utf-8"))["install"])
                 metadata = (entry["metadata"] for entry in installed)
                 return {entry["name"]: entry["version"] for entry in metadata}
-            failure = _Failure(outcome)
-            sources = failure.source_only()
-            if not sources or sources.keys() <= built:
-                raise failure.error()
+            if not sources:
+                raise resolution.error()
             for name, requirement in sources.items():
                 built.add(name)
                 _build_wheel(temporary, wheels, name, requirement)
+            shutil.rmtree(self.site)
+            self.site.mkdir()
 
 
 def _pip(temporary: Path, *arguments: str) -> _Outcome:
@@ -159,87 +164,137 @@ def _pip(temporary: Path, *arguments: str) -> _Outcome:
 
 _TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\dT[\d:,]+ ", re.MULTILINE)
 _MISSING = re.compile(
-    r"Could not find a version that satisfies the requirement ([A-Za-z0-9][\w.-]*)([^\s(]*)"
+    r"Could not find a version that satisfies the requirement ([A-Za-z0-9][\w.-]*)(\[[^\]]*\])?([^\s(;]*);?"
     r"(?: \(from (?!versions)([^)]+)\))?(?: \(from versions: ([^)]*)\))?"
 )
 _MISSING_LISTED = re.compile(r"no matching distributions available for your environment:\n((?: +\S+\n)+)")
-_DEPENDS = re.compile(r"^ *(\S+) \S+ depends on ([A-Za-z0-9][\w.-]*)", re.MULTILINE)
+_DEPENDS = re.compile(r"^ *(\S+ \S+) depends on ([A-Za-z0-9][\w.-]*)(\[[^\]]*\])?((?: and |[^;\s])*)", re.MULTILINE)
 _LINK = re.compile(
     r"^ *(Found link|Skipping link: [^\n]*?:) (?:\S*/)?([^/\s]+\.(?:whl|tar\.gz|zip|tgz|tar\.bz2))", re.MULTILINE
 )
+_ARCHIVE = re.compile(r"\.(?:zip|tgz|tar\.gz|tar\.bz2)$")
 _UNREACHABLE = re.compile(r"Could not fetch URL (\S+): (?!404)(.*) - skipping")
 
 
 @dataclass(frozen=True, slots=True)
-class _Missing:
-    """A package of which pip found no fitting distribution."""
+class _Wanted:
+    """A package that something asks for."""
 
     name: str
-    requirement: str
+    extras: str
+    """`"[crypto]"`, or nothing."""
+    specifier: str
     required_by: str
-    versions: str
-    """Those that would run, in rising order, as pip lists them; empty where there are none."""
+    versions: str = ""
+    """Those that would run, in rising order, as pip lists them where none fits."""
+
+    @property
+    def requirement(self) -> str:
+        return f"{self.name}{self.extras}{self.specifier}"
 
 
-class _Failure:
-    """Finds out from pip's words why it found no set of packages."""
+class _Resolution:
+    """What pip's log tells about its search for a set of packages.
+
+    A search that succeeds is looked at too: where the newest release of a package needs a compiled one, pip falls back to older
+    and older releases, until it finds one from before that need.
+    """
 
     def __init__(self, outcome: _Outcome) -> None:
         self.errors = outcome.errors
-        self.log = _TIMESTAMP.sub("", outcome.log)
-        self.missing = {_normalized(missing.name): missing for missing in self._find_missing()}
-        self.usable: set[str] = set()
-        self.compiled: set[str] = set()
-        self.as_source: set[str] = set()
-        for verdict, file in _LINK.findall(self.log):
-            name = _distribution_name(file)
+        log = _TIMESTAMP.sub("", outcome.log)
+        self.unreachable = _UNREACHABLE.search(log)
+        self.missing = {_normalized(wanted.name): wanted for wanted in _missing(log)}
+        """Packages of which pip found no fitting distribution, where it gave up."""
+        self.wanted = {**_dependencies(log), **self.missing}
+        self.usable: _Versions = defaultdict(set)
+        self.compiled: _Versions = defaultdict(set)
+        self.as_source: _Versions = defaultdict(set)
+        for verdict, file in _LINK.findall(log):
             if verdict == "Found link":
-                self.usable.add(name)
+                kind = self.usable
             elif not file.endswith(".whl"):
-                self.as_source.add(name)
+                kind = self.as_source
             elif not file.endswith("-none-any.whl"):
-                self.compiled.add(name)
+                kind = self.compiled
+            else:
+                continue
+            name, version = _distribution(file)
+            kind[name].add(version)
 
-    def _find_missing(self) -> Iterator[_Missing]:
-        for name, rest, required_by, versions in _MISSING.findall(self.log):
-            yield _Missing(name, name + rest, required_by.split("->")[-1], "" if versions == "none" else versions)
-        parents = {_normalized(name): parent for parent, name in _DEPENDS.findall(self.log)}
-        for listed in _MISSING_LISTED.findall(self.log):
-            for name in listed.split():
-                yield _Missing(name, name, parents.get(_normalized(name), ""), "")
+    def refuse_compiled(self) -> None:
+        """Raise the error for a package that was looked for and has compiled wheels only."""
+        for wanted in self.wanted.values():
+            if not _fits(self.usable, wanted) and _fits(self.compiled, wanted):
+                raise _compiled(wanted.name, wanted.required_by)
 
     def source_only(self) -> dict[str, str]:
         """From name to requirement: packages published as source alone; a wheel must be built before pip can choose them."""
         return {
-            name: missing.requirement
-            for name, missing in self.missing.items()
-            if name in self.as_source - self.usable - self.compiled
+            name: wanted.requirement
+            for name, wanted in self.wanted.items()
+            if not _fits(self.usable, wanted) and _fits(self.as_source, wanted)
         }
 
     def error(self) -> DependencyError:
-        """The error that says it to the extension's author."""
-        for name, missing in self.missing.items():
-            if name in self.compiled - self.usable:
-                return _compiled(missing.name, missing.required_by)
-        if unreachable := _UNREACHABLE.search(self.log):
+        """The error that says to the extension's author why there is no such set of packages."""
+        if self.unreachable:
             return DependencyError(
-                f"dependencies cannot be installed: the package index cannot be reached ({unreachable[1]}: "
-                f"{unreachable[2]}); once they were installed, unchanged dependencies need no network"
+                f"dependencies cannot be installed: the package index cannot be reached ({self.unreachable[1]}: "
+                f"{self.unreachable[2]}); once they were installed, unchanged dependencies need no network"
             )
-        for name, missing in self.missing.items():
-            if missing.versions:
-                newest = missing.versions.rpartition(", ")[2]
-                return DependencyError(f"{missing.requirement}: there is no such version; the newest is {newest}")
-            if name not in self.usable | self.as_source:
-                return DependencyError(f"{missing.requirement}: the package index holds no such package")
+        for name, wanted in self.missing.items():
+            if wanted.versions:
+                newest = wanted.versions.rpartition(", ")[2]
+                return DependencyError(f"{wanted.requirement}: there is no such version; the newest is {newest}")
+            if not self.usable[name] | self.as_source[name]:
+                return DependencyError(f"{wanted.requirement}: the package index holds no such package")
         return DependencyError(f"dependencies cannot be installed: {_condensed(self.errors)}")
 
 
+_Versions = defaultdict[str, set[str]]
+"""From the normalized name of a package to versions."""
+
+
+def _fits(versions: _Versions, wanted: _Wanted) -> bool:
+    """Whether any of the versions of a package is one of those that are wanted."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # noqa: PLC0415 - a reused build stays fast
+    from packaging.version import InvalidVersion, Version  # noqa: PLC0415
+
+    try:
+        specifier = SpecifierSet(wanted.specifier)
+    except InvalidSpecifier:  # a package from a URL
+        specifier = SpecifierSet()
+    for text in versions[_normalized(wanted.name)]:
+        with suppress(InvalidVersion):  # of the time before versions had rules
+            if specifier.contains(Version(text), prereleases=True):
+                return True
+    return False
+
+
+def _dependencies(log: str) -> dict[str, _Wanted]:
+    """What releases that pip considered depend on: for each package the first, and so newest, release that asks for it."""
+    found: dict[str, _Wanted] = {}
+    for release, name, extras, specifier in _DEPENDS.findall(log):
+        found.setdefault(_normalized(name), _Wanted(name, extras, specifier.replace(" and ", ",").strip(), release))
+    return found
+
+
+def _missing(log: str) -> Iterator[_Wanted]:
+    for name, extras, specifier, required_by, versions in _MISSING.findall(log):
+        yield _Wanted(name, extras, specifier, required_by.split("->")[-1], "" if versions == "none" else versions)
+    known = _dependencies(log)
+    for listed in _MISSING_LISTED.findall(log):
+        for name in listed.split():
+            yield known.get(_normalized(name)) or _Wanted(name, "", "", "")
+
+
 def _compiled(name: str, required_by: str = "") -> DependencyError:
-    chain = f" (required by {required_by})" if required_by and _normalized(required_by) != _normalized(name) else ""
+    chain = f" (required by {required_by})" if required_by else ""
+    instead = ", leave out the extra that requires it, or bound the version where an older release does without"
     return DependencyError(
         f"{name}{chain} is a compiled package and cannot run inside Wasm; "
-        "use a pure-Python package in its place, or leave out the extra that requires it"
+        f"use a pure-Python package in its place{instead if chain else ''}"
     )
 
 
@@ -293,7 +348,10 @@ def _normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _distribution_name(file: str) -> str:
+def _distribution(file: str) -> tuple[str, str]:
+    """The name and the version in the name of a wheel or source archive."""
     if file.endswith(".whl"):
-        return _normalized(file.partition("-")[0])
-    return _normalized(re.sub(r"-\d[^-]*$", "", file))
+        name, version = file.split("-")[:2]
+    else:
+        name, _, version = _ARCHIVE.sub("", file).rpartition("-")
+    return _normalized(name), version
