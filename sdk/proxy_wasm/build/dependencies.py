@@ -29,8 +29,8 @@ from proxy_wasm.build.errors import DependencyError
 from proxy_wasm.build.settings import GUEST_PYTHON, Project
 
 _KIND = "dependencies"
-_FORMAT = 1
-"""Raised when entries are laid out in another way, so that old ones are not found."""
+_FORMAT = 2
+"""Raised when entries are resolved or laid out in another way, so that old ones are not found."""
 
 _COMPILED_SUFFIXES = (".so", ".pyd", ".dylib", ".dll")
 _TARGET = (
