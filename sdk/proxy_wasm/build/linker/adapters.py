@@ -21,7 +21,7 @@ Source: WebAssembly/component-model, design/mvp/CanonicalABI.md (flattening; lay
 from collections.abc import Iterable, Mapping
 
 from proxy_wasm.abi import signatures
-from proxy_wasm.abi.signatures import CALLBACKS, HOSTCALLS, CoreSignature, Hostcall, Wire
+from proxy_wasm.abi.signatures import CALLBACKS, HOSTCALLS, CoreSignature, CoreType, Hostcall, Wire
 from proxy_wasm.abi.wit import kebab
 
 CALLBACK_MODULE, SYMBOL_MODULE, LINKER_MODULE = "callback", "symbol", "linker"
@@ -52,7 +52,7 @@ def _result_offsets(hostcall: Hostcall) -> list[int]:
 
 def _hostcall(hostcall: Hostcall) -> str:
     """The adapter of one hostcall, exported under the WIT name of its import."""
-    parameters = [core for _, wire in hostcall.parameters for core in wire.core]
+    parameters: list[CoreType] = [core for _, wire in hostcall.parameters for core in wire.core]
     arguments = [f"(local.get {index})" for index in range(len(parameters))]
     name = kebab(hostcall.import_name)
     if not hostcall.results:

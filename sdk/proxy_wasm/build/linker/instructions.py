@@ -9,6 +9,7 @@ Source: WebAssembly Core Specification 2.0, section 5.4 ("Instructions").
 """
 
 import re
+from collections.abc import Callable
 
 from proxy_wasm.build.wasm.binary import Reader
 
@@ -19,7 +20,7 @@ CALL, CALL_INDIRECT, RETURN_CALL, RETURN_CALL_INDIRECT = 0x10, 0x11, 0x12, 0x13
 GLOBAL_GET, GLOBAL_SET, REF_FUNC = 0x23, 0x24, 0xD2
 BLOCK, LOOP, IF = 0x02, 0x03, 0x04
 BR_TABLE, I32_CONST, I64_CONST, F32_CONST, F64_CONST, I32_ADD = 0x0E, 0x41, 0x42, 0x43, 0x44, 0x6A
-SELECT_TYPED, PREFIX, SIMD = 0x1C, 0xFC, 0xFD
+PREFIX = 0xFC
 
 _LEB = rb"[\x80-\xff]*+[\x00-\x7f]"
 _LONGEST_BR_TABLE = 300
@@ -81,53 +82,59 @@ def _decode(reader: Reader) -> list[Token]:
             tokens.append((reader.data[run_start:start], indexed.group()))
             reader.position = run_start = indexed.end()
         else:
-            _skip_instruction(reader)
+            skip_instruction(reader)
     tokens.append((reader.data[run_start : reader.end], b""))
     return tokens
 
 
-_INTEGERS = {0x0C: 1, 0x0D: 1, 0x20: 1, 0x21: 1, 0x22: 1}
-_PLAIN = frozenset([0x00, 0x01, 0x05, 0x0B, 0x0F, 0x1A, 0x1B, 0xD1, *range(0x45, 0xC5)])
-_MEMORY_ACCESS = range(0x28, 0x3F)
 _MULTI_MEMORY = 0x40
-_PREFIXED_ZEROS = {**dict.fromkeys(range(8), 0), 10: 2, 11: 1}
-"""Opcodes after 0xFC, and how many memory indices follow, each of which must be 0."""
+_MEMORY_INDICES = {**dict.fromkeys(range(8), 0), 10: 2, 11: 1}
+"""Opcodes after 0xFC, and how many memory indices follow."""
 
 
-def _skip_instruction(reader: Reader) -> None:
+def _skip_memory_argument(reader: Reader) -> None:
+    start = reader.position
+    if reader.u32() >= _MULTI_MEMORY:
+        raise reader.error("more than one memory is not supported", start)
+    reader.u32()
+
+
+def _skip_labels(reader: Reader) -> None:
+    for _ in range(reader.count() + 1):
+        reader.u32()
+
+
+def _skip_prefixed(reader: Reader) -> None:
+    start = reader.position
+    opcode = reader.u32()
+    if opcode not in _MEMORY_INDICES:
+        raise reader.error(f"instruction 0xfc {opcode:#04x} is not supported", start)
+    _require_zeros(reader, _MEMORY_INDICES[opcode])
+
+
+_IMMEDIATES: dict[int, Callable[[Reader], object]] = {
+    **dict.fromkeys([0x00, 0x01, 0x05, 0x0B, 0x0F, 0x1A, 0x1B, 0xD1, *range(0x45, 0xC5)], lambda _: None),
+    **dict.fromkeys([0x0C, 0x0D, 0x20, 0x21, 0x22], Reader.u32),
+    **dict.fromkeys(range(0x28, 0x3F), _skip_memory_argument),
+    **dict.fromkeys([0x3F, 0x40], lambda reader: _require_zeros(reader, 1)),
+    **dict.fromkeys([BLOCK, LOOP, IF], Reader.s33),
+    BR_TABLE: _skip_labels,
+    I32_CONST: Reader.s32,
+    I64_CONST: Reader.s64,
+    F32_CONST: lambda reader: reader.span(4),
+    F64_CONST: lambda reader: reader.span(8),
+    PREFIX: _skip_prefixed,
+}
+"""What follows each opcode without an index."""
+
+
+def skip_instruction(reader: Reader) -> None:
+    """Read one instruction without index. Raises `MalformedError` for any other."""
     start = reader.position
     opcode = reader.u8()
-    match opcode:
-        case _ if opcode in _PLAIN:
-            pass
-        case _ if opcode in _INTEGERS:
-            reader.u32()
-        case 0x41:
-            reader.s32()
-        case 0x42:
-            reader.s64()
-        case 0x43:
-            reader.span(4)
-        case 0x44:
-            reader.span(8)
-        case 0x0E:
-            for _ in range(reader.count() + 1):
-                reader.u32()
-        case 0x02 | 0x03 | 0x04:
-            reader.s33()
-        case _ if opcode in _MEMORY_ACCESS:
-            if reader.u32() >= _MULTI_MEMORY:
-                raise reader.error("more than one memory is not supported", start)
-            reader.u32()
-        case 0x3F | 0x40:
-            _require_zeros(reader, 1)
-        case 0xFC:
-            extended = reader.u32()
-            if extended not in _PREFIXED_ZEROS:
-                raise reader.error(f"instruction 0xfc {extended:#04x} is not supported", start)
-            _require_zeros(reader, _PREFIXED_ZEROS[extended])
-        case _:
-            raise reader.error(f"instruction {opcode:#04x} is not supported", start)
+    if opcode not in _IMMEDIATES:
+        raise reader.error(f"instruction {opcode:#04x} is not supported", start)
+    _IMMEDIATES[opcode](reader)
 
 
 def _require_zeros(reader: Reader, count: int) -> None:

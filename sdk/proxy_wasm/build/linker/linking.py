@@ -122,7 +122,7 @@ class _Linker:
                 pending.append(Definition(instance, Kind.FUNCTION, 0))
         while pending:
             target = pending.pop()
-            if not isinstance(target, Definition) or target.instance in needed and target.instance != memory.instance:
+            if not isinstance(target, Definition) or (target.instance in needed and target.instance != memory.instance):
                 continue
             needed.add(target.instance)
             pending += [
@@ -150,9 +150,21 @@ class _Linker:
             _known_hostcalls(hostcalls),
             {name: callback.post_return is not None for name, callback in callbacks.items()},
             replaced,
-            guarded=self.resolution.symbol(stack.THREAD_STATE, Kind.FUNCTION) is not None,
+            initialize=self._initialize_text(instances),
             has_stack=self.resolution.symbol("__stack_pointer", Kind.GLOBAL) is not None,
         )
+
+    def _initialize_text(self, instances: list[int]) -> str | None:
+        """The start function; `None` for a component without CPython, as small tests have."""
+        if self.resolution.symbol(stack.THREAD_STATE, Kind.FUNCTION) is None:
+            return None
+        for instance in instances:
+            module = self.resolution.module(instance)
+            for index, name in module.function_names().items():
+                if name == stack.LIMITS_FUNCTION:
+                    start, end = module.code[index - len(self.resolution.imported(instance, Kind.FUNCTION))]
+                    return stack.initialize_text(stack.limit_offsets(module.data[start:end]))
+        raise LinkError(f"the component holds CPython, but no function is named {stack.LIMITS_FUNCTION}")
 
     def _frame(self, program: Program) -> Frame:
         key = None if self.cache is None else _frame_key(program)
@@ -165,7 +177,8 @@ class _Linker:
                     pass  # a damaged entry is made anew
         bodies = reachable_bodies(program)
         stack_pointer = self._stack_pointer(program)
-        frame = Renumbering(program, bodies, stack.weights(program, bodies), stack_pointer).frame()
+        charges = stack.charges(program, bodies, stack_pointer)
+        frame = Renumbering(program, bodies, charges, stack_pointer).frame()
         if self.cache is not None and key is not None:
             self.cache.put(key, frame.encode())
         return frame
@@ -223,7 +236,7 @@ def _module_text(
     callbacks: Mapping[str, bool],
     replaced: Mapping[tuple[str, str], CoreSignature],
     *,
-    guarded: bool,
+    initialize: str | None,
     has_stack: bool,
 ) -> str:
     """The text of the adapters' module."""
@@ -233,8 +246,8 @@ def _module_text(
         imports += [adapters.wasi_import(name) for name in wasi.WASI_FUNCTIONS]
         functions.append(wasi.SUPPORT)
         functions += [wasi.function_text(*name, signature) for name, signature in sorted(replaced.items())]
-    if guarded:
-        functions.append(stack.INITIALIZE)
+    if initialize is not None:
+        functions.append(initialize)
         imports.append(stack.THREAD_STATE_IMPORT)
     imports += [adapters.MEMORY_IMPORT, adapters.REALLOC_IMPORT]
     if has_stack:

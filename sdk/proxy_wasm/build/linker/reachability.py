@@ -7,16 +7,17 @@ from dataclasses import dataclass
 
 from proxy_wasm.build.linker.instructions import (
     CALL,
+    CALL_INDIRECT,
     REF_FUNC,
     RETURN_CALL,
+    RETURN_CALL_INDIRECT,
     Token,
     skip_locals,
     tokenize,
 )
 from proxy_wasm.build.linker.program import Program, Unit
 from proxy_wasm.build.wasm.binary import Reader
-
-_FUNCTION_OPCODES = frozenset([CALL, RETURN_CALL, REF_FUNC])
+from proxy_wasm.build.wasm.module import FunctionType
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,10 @@ class Body:
 
     locals: bytes
     tokens: list[Token]
+    callees: frozenset[int]
+    """Functions that it names."""
+    indirect: frozenset[FunctionType]
+    """The types of its calls through the table."""
 
 
 def reachable_bodies(program: Program) -> dict[int, Body | None]:
@@ -43,22 +48,28 @@ def reachable_bodies(program: Program) -> dict[int, Body | None]:
         if function.body is None:
             bodies[number] = None
             continue
-        unit = program.units[function.unit]
-        bodies[number] = body = _read(unit, *function.body)
-        known = references[function.unit]
-        pending += {known[token] for _, token in body.tokens if token[:1] in _FUNCTION_PREFIXES}
+        bodies[number] = body = _read(references[function.unit], *function.body)
+        pending += body.callees
     return dict(sorted(bodies.items()))
 
 
-_FUNCTION_PREFIXES = frozenset(bytes([opcode]) for opcode in _FUNCTION_OPCODES)
+_FUNCTION_PREFIXES = frozenset(bytes([opcode]) for opcode in (CALL, RETURN_CALL, REF_FUNC))
+_INDIRECT_PREFIXES = frozenset(bytes([opcode]) for opcode in (CALL_INDIRECT, RETURN_CALL_INDIRECT))
 
 
-def _read(unit: Unit, start: int, end: int) -> Body:
-    module = unit.module
+def _read(references: "_References", start: int, end: int) -> Body:
+    module = references.unit.module
     reader = Reader(module.data, f"{module.label}code section", start, end)
     skip_locals(reader)
     position = reader.position
-    return Body(module.data[start:position], tokenize(module.data, position, end, reader.section))
+    tokens = tokenize(module.data, position, end, reader.section)
+    distinct = {token for _, token in tokens}
+    return Body(
+        module.data[start:position],
+        tokens,
+        frozenset(references[token] for token in distinct if token[:1] in _FUNCTION_PREFIXES),
+        frozenset(references.type(token) for token in distinct if token[:1] in _INDIRECT_PREFIXES),
+    )
 
 
 class _References(dict[bytes, int]):
@@ -75,3 +86,11 @@ class _References(dict[bytes, int]):
             raise reader.error(f"there is no function {index}")
         self[token] = number = self.unit.functions[index]
         return number
+
+    def type(self, token: bytes) -> FunctionType:
+        """The type of a call through the table."""
+        reader = Reader(token, f"{self.unit.module.label}code section", 1)
+        index = reader.u32()
+        if index >= len(self.unit.module.types):
+            raise reader.error(f"there is no type {index}")
+        return self.unit.module.types[index]

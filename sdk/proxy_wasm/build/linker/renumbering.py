@@ -9,14 +9,16 @@ from dataclasses import dataclass
 
 from proxy_wasm.build.errors import LinkError
 from proxy_wasm.build.linker import instructions as op
-from proxy_wasm.build.linker.program import Function, Program, Unit
+from proxy_wasm.build.linker.instructions import Token
+from proxy_wasm.build.linker.program import Function, GlobalVariable, Program, Unit
 from proxy_wasm.build.linker.reachability import Body
+from proxy_wasm.build.linker.stack import EMPTY_STRING, Charges, Check
 from proxy_wasm.build.wasm import binary
 from proxy_wasm.build.wasm.binary import Reader, signed, u32
 from proxy_wasm.build.wasm.module import F32, F64, I32, I64, FunctionType, Kind, Limits, Section
 
 _END = b"\x0b"
-_I32_SUB, _LOCAL_GET = b"\x6b", b"\x20"
+_I32_SUB, _I32_LT_U, _LOCAL_GET, _IF, _RETURN = b"\x6b", b"\x49", b"\x20", b"\x04\x40", b"\x0f"
 _CONSTANTS = {I32: op.I32_CONST, I64: op.I64_CONST, F32: op.F32_CONST, F64: op.F64_CONST}
 _FLOAT_SIZES = {F32: 4, F64: 8}
 
@@ -47,11 +49,12 @@ class Renumbering:
     """Gives new numbers to functions, types and globals, and writes the sections that mention them."""
 
     def __init__(
-        self, program: Program, bodies: Mapping[int, Body | None], weights: Mapping[int, int], stack_pointer: int | None
+        self, program: Program, bodies: Mapping[int, Body | None], charges: Charges, stack_pointer: int | None
     ) -> None:
-        """`weights` are the bytes of shadow stack that a function is charged for each call (`proxy_wasm.build.linker.stack`)."""
         self.program = program
-        self.weights = weights
+        self.rewritten = charges.rewritten
+        self.weights = weights = charges.wrapped
+        self.checks = charges.checks
         self.types: dict[FunctionType, int] = {}
         self.imported = [number for number, body in bodies.items() if body is None]
         self.defined = {number: body for number, body in bodies.items() if body is not None}
@@ -164,7 +167,8 @@ class Renumbering:
         inner: dict[int, bytes] = {}
         for number, body in self.defined.items():
             function = self.program.functions[number]
-            encoded = _join(body, replacements[function.unit])
+            tokens = self.rewritten.get(number, body.tokens)
+            encoded = _join(body.locals, tokens, replacements[function.unit])
             if number in self.weights:
                 inner[number] = encoded
                 encoded = self._guard(number, function)
@@ -186,15 +190,20 @@ class Renumbering:
             return token[:1] + u32(self._unit_type(unit, reader, reader.u32())) + b"\0"
         if opcode in (op.BLOCK, op.LOOP, op.IF):
             return token[:1] + signed(self._unit_type(unit, reader, reader.s33()))
+        return self._replace_global(unit, token)
+
+    def _replace_global(self, unit: Unit, token: bytes) -> bytes:
         number = self._global(unit, token)
-        if opcode == op.GLOBAL_SET:
-            return token[:1] + u32(self.variables[number])
-        reader.u32()
-        rest = token[reader.position :]
         if number in self.variables:
-            return token[:1] + u32(self.variables[number]) + rest
-        variable = self.program.globals[number]
-        if not rest:
+            reader = Reader(token, "global", 1)
+            reader.u32()
+            return token[:1] + u32(self.variables[number]) + token[reader.position :]
+        return self._constant_global(self.program.globals[number], token)
+
+    def _constant_global(self, variable: GlobalVariable, token: bytes) -> bytes:
+        reader = Reader(token, "global", 1)
+        reader.u32()
+        if reader.at_end:
             return _constant(variable.type.value, variable.value)
         reader.u8()
         return _constant(I32, variable.value + reader.s32())
@@ -214,7 +223,16 @@ class Renumbering:
         arguments = b"".join(_LOCAL_GET + u32(index) for index in range(len(function.type.parameters)))
         call = bytes([op.CALL]) + u32(self.inner[number])
         lower = load + weight + _I32_SUB + store
-        return b"\0" + lower + arguments + call + load + weight + bytes([op.I32_ADD]) + store + _END
+        restore = load + weight + bytes([op.I32_ADD]) + store
+        check = self._check(self.checks[number], load, restore) if number in self.checks else b""
+        return b"\0" + lower + check + arguments + call + restore + _END
+
+    def _check(self, check: Check, load: bytes, restore: bytes) -> bytes:
+        """Ask CPython whether there is stack left, but only beyond the limit: the question costs more than the comparison."""
+        constant = bytes([op.I32_CONST])
+        ask = constant + signed(EMPTY_STRING) + bytes([op.CALL]) + u32(self.functions[check.function])
+        fail = restore + constant + signed(check.error) + _RETURN
+        return load + constant + signed(check.limit) + _I32_LT_U + _IF + ask + _IF + fail + _END + _END
 
     def _names(self) -> bytes:
         names = [unit.module.function_names() for unit in self.program.units]
@@ -246,5 +264,5 @@ def _constant(value_type: int, value: int) -> bytes:
     return opcode + signed(value)
 
 
-def _join(body: Body, replacements: Mapping[bytes, bytes]) -> bytes:
-    return body.locals + b"".join([part for run, token in body.tokens for part in (run, replacements[token])])
+def _join(local_declarations: bytes, tokens: list[Token], replacements: Mapping[bytes, bytes]) -> bytes:
+    return local_declarations + b"".join([part for run, token in tokens for part in (run, replacements[token])])
