@@ -30,7 +30,7 @@ The stream callbacks are written out, six times nearly the same, because they ar
 # ruff: noqa: SLF001, ARG002
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from proxy_wasm.abi.enums import NO_GRPC_STATUS, Action, BufferType, StreamType
 from proxy_wasm.abi.hostcalls import Hostcalls, HostError
@@ -448,19 +448,18 @@ class Dispatcher:
     def on_foreign_function(self, context_id: int, function_id: int, arguments_size: int) -> None: ...
 
 
-def _checked_stream(plugin: PluginContext, context_id: int, made: object) -> Stream:
-    where = f"{type(plugin).__name__}.http_context()"
-    if not isinstance(made, HttpContext):
-        raise _bad_result(made, "an HttpContext")
-    stream = cast("Stream", made)
+def _checked_stream(plugin: PluginContext, context_id: int, stream: Stream) -> Stream:
+    if not isinstance(stream, HttpContext):  # pyright: ignore[reportUnnecessaryIsInstance] - authors' annotations may lie
+        raise _bad_result(stream, "an HttpContext")
     made_for = getattr(stream, "context_id", None)
+    if made_for == context_id:
+        return stream
+    where = f"{type(plugin).__name__}.http_context()"
     if made_for is None:
         msg = f"{where}: {type(stream).__name__}.__init__ must call super().__init__(plugin)"
         raise TypeError(msg)
-    if made_for != context_id:
-        msg = f"{where}: returned the object of stream {made_for} for stream {context_id}; every stream needs its own"
-        raise ValueError(msg)
-    return stream
+    msg = f"{where}: returned the object of stream {made_for} for stream {context_id}; every stream needs its own"
+    raise ValueError(msg)
 
 
 def _expect_none(result: object) -> None:

@@ -236,10 +236,13 @@ def checked_pair(name: object, value: object) -> Pair:
 def _octets(text: object, what: str, name: object) -> bytes:
     if isinstance(text, str):
         try:
-            text = text.encode("utf-8", "surrogateescape")
+            encoded = text.encode("utf-8", "surrogateescape")
         except UnicodeEncodeError as error:
             msg = f"{what} {name!r}: no text that can be encoded: {error.reason}"
             raise ValueError(msg) from None
+        if text.isprintable():  # which NUL, CR and LF are not: one test for most text
+            return encoded
+        text = encoded
     if not isinstance(text, bytes):
         msg = f"{what} {name!r}: str or bytes, not {type(text).__name__}"
         raise TypeError(msg)
