@@ -159,55 +159,73 @@ def test_the_commands_of_a_page_exist_and_quick_ones_work(page: Path, project: P
     for block in BLOCKS[page]:
         if block.language in ("shell", "console"):
             for command in commands_of(block):
-                check(command, block, project)
+                check(command, project)
 
 
-def commands_of(block: Block) -> Iterator[list[str]]:
+@dataclass(frozen=True, slots=True)
+class Command:
+    place: str
+    words: tuple[str, ...]
+    output: str | None
+    """What a `console` block shows that it prints."""
+
+    def __str__(self) -> str:
+        return f"{self.place}: {shlex.join(self.words)}"
+
+
+def commands_of(block: Block) -> Iterator[Command]:
     lines = block.code.replace("\\\n", " ").splitlines()
-    if block.language == "console":
-        lines = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
-    for line in lines:
-        for command in re.split(r"\s(?:&&|\|)\s", line):
-            words = shlex.split(command, comments=True)
+    transcript = [(line, None) for line in lines] if block.language == "shell" else list(entries_of(lines))
+    for line, output in transcript:
+        for part in re.split(r"\s(?:&&|\|)\s", line):
+            words = shlex.split(part, comments=True)
             while words and re.match(r"\w+=", words[0]):
                 del words[0]
             if words:
-                yield words
+                yield Command(str(block), tuple(words), output)
 
 
-def check(command: list[str], block: Block, project: Path) -> None:
-    program, *arguments = command
-    place = f"{block}: {shlex.join(command)}"
+def entries_of(lines: list[str]) -> Iterator[tuple[str, str]]:
+    """The commands of a transcript and what each prints."""
+    for entry in re.split(r"^\$ ", "\n".join(lines), flags=re.MULTILINE)[1:]:
+        command, _, output = entry.partition("\n")
+        yield command, output.strip()
+
+
+def check(command: Command, project: Path) -> None:
+    program, *arguments = command.words
     if program == "make":
         for target in (word for word in arguments if "=" not in word):
-            assert re.search(rf"^{re.escape(target)}:", (ROOT / "Makefile").read_text(), re.MULTILINE), place
+            assert re.search(rf"^{re.escape(target)}:", (ROOT / "Makefile").read_text(), re.MULTILINE), str(command)
     elif program == "proxy-wasm":
-        check_cli(arguments, place, project)
+        check_cli(command, project)
     elif program == "pytest":
         if "--proxy-hosts" in arguments:
-            run([sys.executable, "-m", "pytest", "-q", *arguments], place, project)
+            run([sys.executable, "-m", "pytest", "-q", *arguments], command, project)
     elif program in ("python", "python3", ".venv/bin/python"):
         for script in (word for word in arguments if word.endswith(".py")):
-            assert (ROOT / script).is_file() or (project / script).is_file(), place
+            assert (ROOT / script).is_file() or (project / script).is_file(), str(command)
     elif (ROOT / program).is_file():
-        assert (ROOT / program).stat().st_mode & 0o100, f"{place}: not executable"
+        assert (ROOT / program).stat().st_mode & 0o100, f"{command}: not executable"
     else:
-        assert program in OUTSIDE, place
+        assert program in OUTSIDE, str(command)
 
 
-def check_cli(arguments: list[str], place: str, project: Path) -> None:
-    if arguments[:1] == ["request"] and "native" in arguments:
-        run([sys.executable, "-m", "proxy_wasm.cli", *arguments], place, project)
+def check_cli(command: Command, project: Path) -> None:
+    arguments = command.words[1:]
+    if arguments[:1] == ("request",) and "native" in arguments:
+        printed = run([sys.executable, "-m", "proxy_wasm.cli", *arguments], command, project)
+        assert command.output in (None, printed.strip()), str(command)
     else:
         subcommand = [word for word in arguments[:1] if not word.startswith("-")]
-        usage = run([sys.executable, "-m", "proxy_wasm.cli", *subcommand, "--help"], place, project)
+        usage = run([sys.executable, "-m", "proxy_wasm.cli", *subcommand, "--help"], command, project)
         for option in (word.partition("=")[0] for word in arguments if word.startswith("-")):
-            assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", usage), f"{place}: {option}"
+            assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", usage), f"{command}: {option}"
 
 
-def run(command: list[str], place: str, folder: Path) -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, f"{place}\n{done.stdout}{done.stderr}"
+def run(words: list[str], command: Command, folder: Path) -> str:
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     return done.stdout
 
 
