@@ -58,10 +58,10 @@ class Denied(Exception):  # noqa: N818 - a decision, not an error
 def matching_rules(settings: Settings, headers: Headers) -> Sequence[Rule]:
     """The rules that must accept the request; raises `Denied` where that cannot be told."""
     method = headers.get(":method")
-    if not method:
+    if not method and settings.rules:
         msg = "Its method cannot be judged."
         raise Denied(msg)
-    candidates = settings.rules.get(method.upper(), ())
+    candidates = settings.rules.get(method.upper(), ()) if method else ()
     if not candidates:
         return ()
     host = host_of(headers.get(":authority", ""))
@@ -91,7 +91,9 @@ def authenticate(rules: Sequence[Rule], headers: Headers) -> str:
         msg = "No Basic Authentication information found."
         raise Denied(msg)
     credentials = split_credentials(encoded.strip(" "))
-    if credentials is None or not all(rule.accepts(*credentials) for rule in rules):
+    # Every rule is asked, so that the time taken does not tell which of them refused.
+    verdicts = [rule.accepts(*credentials) for rule in rules] if credentials else []
+    if credentials is None or not all(verdicts):
         msg = "Invalid username and/or password."
         raise Denied(msg)
     return credentials[0].decode("utf-8", "surrogateescape")

@@ -37,7 +37,7 @@ class Settings:
         for place, value in fields.items("basic_auth_rules"):
             rule_fields = _Fields(value, place, _RULE)
             rule = Rule(rule_fields)
-            for method in _methods(rule_fields):
+            for method in dict.fromkeys(_methods(rule_fields)):
                 self.rules[method] = (*self.rules.get(method, ()), rule)
 
 
