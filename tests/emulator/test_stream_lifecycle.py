@@ -170,6 +170,24 @@ def test_a_failure_in_on_log_spares_the_stream(start: "Start") -> None:
     assert plugin.exchange().status == 503
 
 
+def answer(host: Hostcalls, *_: int) -> None:
+    host.send_local_response(500, b"", b"", b"", -1)
+
+
+def close(host: Hostcalls, *_: int) -> None:
+    host.close_stream(0)
+
+
+@pytest.mark.parametrize("end", [answer, close])
+def test_what_crashes_envoy_after_a_stream_has_ended_fails_the_vm(start: "Start", end: "Handler") -> None:
+    for plugin in (start(on_log=end), start(on_done=end)):
+        exchange = plugin.exchange()
+        assert exchange.status == 200
+        assert exchange.logs[-1].level == LogLevel.CRITICAL
+        assert "a real Envoy crashes here" in exchange.logs[-1].message
+        assert plugin.exchange().status == 503
+
+
 def test_what_is_no_error_passes_through_the_emulator(start: "Start") -> None:
     def on_request_headers(*_: object) -> int:
         raise KeyboardInterrupt

@@ -120,7 +120,7 @@ class Driver:
         return Exchange(
             status=int(status),
             headers=self._framed(sent, "response", says_nothing=says_nothing) if sent.headers else HeaderMap(),
-            body=sent.body,
+            body=b"" if says_nothing else sent.body,
             trailers=sent.trailers or HeaderMap(),
             upstream=reached,
             details=stream.details,

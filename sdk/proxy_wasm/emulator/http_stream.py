@@ -11,6 +11,7 @@ How a stream ends (Envoy, `FilterManager::sendLocalReply`, `Context::log`, `Cont
 * A local response that comes before any response passes the filter's own response callbacks. Asked for during a request
   callback it waits until that has returned, and of several the first is sent. One that comes while the filter has response
   headers in hand goes straight to the client; one that comes after headers went to the client resets the stream.
+* Answering or closing a stream from then on, in `on_log` or `on_done`, crashes Envoy 1.40. Here it fails the VM.
 * Where the VM has failed, or fails in a callback, the stream is answered with 503, unless the plugin fails open.
 """
 
@@ -230,12 +231,17 @@ class HttpStream(Context):
             half.resume()
 
     def close_stream(self, stream_type: int) -> None:
-        if stream_type in (StreamType.HTTP_REQUEST, StreamType.HTTP_RESPONSE):
+        if self.closed:
+            self.vm.crash("close_stream")
+        elif stream_type in (StreamType.HTTP_REQUEST, StreamType.HTTP_RESPONSE):
             self.details = self.details or CLOSE_DETAILS
             self.vm.after_call(self._break_off)
 
     def send_local_response(self, response: LocalResponse) -> None:
-        self.vm.after_call(lambda: self._answer(response))
+        if self.closed:
+            self.vm.crash("send_local_response")
+        else:
+            self.vm.after_call(lambda: self._answer(response))
 
     # Half streams call these.
 
@@ -280,7 +286,10 @@ class HttpStream(Context):
         """
         headers = half.headers or HeaderMap()
         if half is self.response:
-            if not headers.get(":status", "").isdecimal():
+            status = headers.get(":status", "")
+            if status.isdecimal():
+                self.response_code = int(status)
+            else:
                 half.headers_sent = False
                 self._answer(_missing(502, "filter_removed_required_response_headers", ":status"))
         elif ":path" not in headers:

@@ -10,7 +10,8 @@ _HIGHEST_GRPC_STATUS = 16
 _GRPC_UNKNOWN = 2
 _GRPC_OF_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
 """https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md"""
-_PRINTABLE_BUT_PERCENT = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+_PLAIN_IN_GRPC_MESSAGE = "".join(chr(code) for code in range(0x20, 0x7E) if chr(code) != "%")
+"""What needs no escape in `grpc-message`; Envoy escapes `~` too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class LocalResponse:
         if "grpc-status" not in headers:
             headers.add("grpc-status", str(status))
         if self.body:
-            headers.set("grpc-message", quote_from_bytes(self.body, safe=_PRINTABLE_BUT_PERCENT))
+            headers.set("grpc-message", quote_from_bytes(self.body, safe=_PLAIN_IN_GRPC_MESSAGE).replace("~", "%7E"))
         headers.remove("content-length")
 
 
@@ -75,4 +76,4 @@ def grpc_status_of(status: int) -> int:
 
 def _is_grpc(headers: HeaderMap) -> bool:
     content_type = to_bytes(headers.get("content-type", ""))
-    return content_type == b"application/grpc" or content_type.startswith((b"application/grpc+", b"application/grpc;"))
+    return content_type == b"application/grpc" or content_type.startswith(b"application/grpc+")

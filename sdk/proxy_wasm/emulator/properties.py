@@ -23,6 +23,10 @@ Tree: TypeAlias = "dict[str, Value]"
 _U64 = (1 << 64) - 1
 
 
+class Group(dict[str, Value]):
+    """Attributes that belong together, such as `request`: readable one by one, not as a whole."""
+
+
 def tree(properties: Properties) -> Tree:
     """`properties` as nested dictionaries."""
     root: Tree = {}
@@ -73,6 +77,8 @@ def serialize(value: Value) -> bytes:
         return to_bytes(value)
     if isinstance(value, int | float):
         return _serialize_number(value)
+    if isinstance(value, Group):
+        raise HostError("get_property", Status.SERIALIZATION_FAILURE)
     if isinstance(value, HeaderMap):
         return encode_pairs(
             [(name, b",".join(value.values_of(name))) for name in dict.fromkeys(n for n, _ in value.raw)]

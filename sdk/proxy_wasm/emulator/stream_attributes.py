@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from proxy_wasm.emulator.header_map import HeaderMap
 from proxy_wasm.emulator.local_response import grpc_status_of
-from proxy_wasm.emulator.properties import Tree, Value
+from proxy_wasm.emulator.properties import Group, Tree, Value
 
 if TYPE_CHECKING:
     from proxy_wasm.emulator.http_stream import HttpStream
@@ -28,20 +28,20 @@ def stream_attributes(stream: "HttpStream") -> Tree:
     return {
         "request": _request(stream),
         "response": _response(stream),
-        "source": {"address": "127.0.0.1:50000", "port": 50000},
-        "destination": {"address": "127.0.0.1:10000", "port": 10000},
-        "connection": {"id": stream.context_id, "mtls": False},
+        "source": Group({"address": "127.0.0.1:50000", "port": 50000}),
+        "destination": Group({"address": "127.0.0.1:10000", "port": 10000}),
+        "connection": Group({"id": stream.context_id, "mtls": False, "requested_server_name": ""}),
         "connection_id": stream.context_id,
     }
 
 
-def _request(stream: "HttpStream") -> Tree:
+def _request(stream: "HttpStream") -> Group:
     received = stream.request
     headers = received.visible.headers
     if headers is None and stream.logging:
         headers = received.headers
     size = len(received.sent.body) + len(received.held or b"")
-    attributes: Tree = {"time": stream.start_time, "protocol": "HTTP/1.1", "size": size}
+    attributes = Group({"time": stream.start_time, "protocol": "HTTP/1.1", "size": size})
     if stream.closed:
         attributes["duration"] = stream.vm.clock.time_nanoseconds - stream.start_time
     if headers is None:
@@ -59,7 +59,7 @@ def _request(stream: "HttpStream") -> Tree:
     return attributes
 
 
-def _response(stream: "HttpStream") -> Tree:
+def _response(stream: "HttpStream") -> Group:
     headers = stream.response.visible.headers
     trailers = stream.response.visible.trailers
     if stream.logging:
@@ -68,14 +68,13 @@ def _response(stream: "HttpStream") -> Tree:
     known: dict[str, Value | None] = {
         "code": stream.response_code,
         "code_details": stream.details or None,
-        "headers": headers,
-        "trailers": trailers,
+        "headers": headers or HeaderMap(),
+        "trailers": trailers or HeaderMap(),
         "size": len(stream.response.sent.body),
         "flags": 0,
         "grpc_status": _grpc_status(stream, headers, trailers),
     }
-    empty = HeaderMap()
-    return {name: value for name, value in known.items() if value is not None and value != empty}
+    return Group({name: value for name, value in known.items() if value is not None})
 
 
 def _grpc_status(stream: "HttpStream", headers: HeaderMap | None, trailers: HeaderMap | None) -> int | None:

@@ -112,6 +112,11 @@ class Vm:
         """Do `action` once the guest has returned."""
         self._after_call.append(action)
 
+    def crash(self, hostcall: str) -> None:
+        """The guest does to an ended stream what crashes a real proxy."""
+        self.failed = f"{hostcall}: the stream has ended; a real Envoy crashes here"
+        self.log.write(LogLevel.CRITICAL, to_bytes(self.failed), from_host=True)
+
     def set_tick_period(self, context: Context, milliseconds: int) -> None:
         """Tick every so often; never, if 0."""
         timer = self._ticks.pop(context.context_id, None)
