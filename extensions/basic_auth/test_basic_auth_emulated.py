@@ -47,6 +47,13 @@ def test_a_request_without_a_pseudo_header_that_matters_is_denied(emulator: Emul
     assert not passes(plugin, headers | AUTHORIZATION)
 
 
+@pytest.mark.parametrize(
+    "path", ["/admin#x", "/x#/../admin", "/admin?#x", "*", "http://example.com/x", "", "/x\x00/admin", "/ admin"]
+)
+def test_a_path_that_envoy_would_not_let_in_is_denied_too(emulator: Emulator, path: str) -> None:
+    assert not passes(emulator.start_plugin(configuration("/admin")), WHOLE | {":path": path})
+
+
 def test_a_refused_configuration_changes_nothing_for_plugins_that_run(emulator: Emulator) -> None:
     plugin = emulator.start_plugin(configuration("/admin"))
     with pytest.raises(ConfigurationRejected, match=r"basic_auth_rules\[0\]\.credentials: needs at least one entry"):
