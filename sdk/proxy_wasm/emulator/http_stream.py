@@ -222,7 +222,7 @@ class HttpStream(Context):
         if half.flow is Flow.RUNNING:
             what = "request" if half is self.request else "response"
             self.vm.log.complain(
-                f"continue_stream: the {what} is not paused; what the callback returns still counts",
+                f"continue_stream: the {what} is not paused; Envoy sends it on at once, and again when the callback returns",
                 root_id=self.plugin.root_id,
                 context_id=self.context_id,
             )
