@@ -20,7 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with `arguments`, those of the process unless told; the exit status."""
     try:
         options = _parser().parse_args(arguments)
-        return cast("Command", options.command)(options)
+        status = cast("Command", options.command)(options)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _report(str(error), error.status)
     except OSError as error:
         return _report(f"{error.filename}: {error.strerror}" if error.filename else str(error), CommandError.status)
+    return status
 
 
 def _report(message: str, status: int) -> int:

@@ -63,16 +63,20 @@ def run(options: RunOptions) -> int:
 
 @contextmanager
 def _terminated_like_interrupted() -> Generator[None]:
-    """Let SIGTERM end this program as Ctrl-C does, so that Envoy ends with it."""
+    """Let SIGTERM end this program as Ctrl-C does, so that Envoy ends with it.
+
+    Ctrl-C, too: a shell script starts what it runs in the background with SIGINT ignored.
+    """
 
     def interrupt(_: int, __: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _print_address(envoy: EnvoyProcess, upstream: tuple[str, int]) -> None:

@@ -167,6 +167,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Genera
     counts: dict[str, Counter[str]] = {name: Counter() for name in HOST_NAMES}
     for outcome in _OUTCOMES:
         for report in terminalreporter.getreports(outcome):
+            if not isinstance(report, pytest.TestReport):  # a file that could not be imported
+                continue
             host = dict(report.user_properties).get(_HOST_PROPERTY)
             if isinstance(host, str):
                 counts[host][outcome] += 1
