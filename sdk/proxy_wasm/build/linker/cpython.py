@@ -1,4 +1,4 @@
-"""Functions of CPython that recurse without asking whether there is stack left, and what they return for an exception.
+"""What the linker knows of CPython's functions by name: which recurse without a check, and which never recurse.
 
 Most recursion in CPython passes a check that raises `RecursionError` (calls, `repr`, comparison, the JSON scanner, ...). These cycles do not:
 natively a million nested `map` objects, or the hash of a million nested tuples, crash the interpreter. The linker puts the check in front of
@@ -55,6 +55,18 @@ def error_result(name: str, function_type: FunctionType) -> int | None:
     if function_type == _ITERATOR_TYPE and _ITERATORS.fullmatch(name) and not _LEAF_ITERATORS.fullmatch(name):
         return NULL
     return None
+
+
+_FLAT = re.compile(
+    r"_?Py(?:Object|Mem)_(?:Raw|Mi)?(?:Malloc|Calloc|Realloc|Free)"  # call an allocator
+    r"|(?:long|float|complex|bool|bytes|unicode|object)_dealloc"  # free an object that holds no other
+    r"|\w*traverse\w*|visit_\w+"  # garbage collection visits objects one by one
+)
+
+
+def calls_flatly(name: str) -> bool:
+    """Whether what the function `name` calls through the table never calls further ones, so that no recursion passes it."""
+    return _FLAT.fullmatch(name) is not None
 
 
 DEALLOCATE = "_Py_Dealloc"
