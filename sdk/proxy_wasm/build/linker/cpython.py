@@ -30,6 +30,12 @@ _NAMED = {
     "mappingproxy_getiter": NULL,
     "mappingproxy_or": NULL,
     "method_vectorcall": NULL,
+    "method_getattro": NULL,
+    "wrapper_call": NULL,
+    "getset_get": NULL,
+    "_gen_throw": NULL,
+    "gen_close_iter": FAILURE,
+    "r_object": NULL,  # marshal: its own limit is for larger stacks
     "partial_vectorcall": NULL,
     "ga_getattro": NULL,
     "ga_vectorcall": NULL,

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 
 from proxy_wasm.build.wasm.binary import Reader
+from proxy_wasm.build.wasm.module import VALUE_TYPES
 
 Token = tuple[bytes, bytes]
 """A run without indices, and the instruction with an index that ends it (empty at the end of the body)."""
@@ -22,7 +23,11 @@ BLOCK, LOOP, IF = 0x02, 0x03, 0x04
 BR_TABLE, I32_CONST, I64_CONST, F32_CONST, F64_CONST, I32_ADD = 0x0E, 0x41, 0x42, 0x43, 0x44, 0x6A
 PREFIX = 0xFC
 
-_LEB = rb"[\x80-\xff]*+[\x00-\x7f]"
+# LEB128, no longer and no larger than the specification allows. S33_INDEX is a signed integer that is an index: not negative.
+U32 = rb"(?:[\x80-\xff]{0,3}+[\x00-\x7f]|[\x80-\xff]{4}[\x00-\x0f])"
+S32 = rb"(?:[\x80-\xff]{0,3}+[\x00-\x7f]|[\x80-\xff]{4}[\x00-\x07\x78-\x7f])"
+_S33_INDEX = rb"(?:[\x80-\xff]{0,3}+[\x00-\x3f]|[\x80-\xff]{4}[\x00-\x0f])"
+_S64 = rb"(?:[\x80-\xff]{0,8}+[\x00-\x7f]|[\x80-\xff]{9}[\x00\x7f])"
 _LONGEST_BR_TABLE = 300
 
 
@@ -30,7 +35,7 @@ def _br_tables() -> bytes:
     """`br_table` for each usual number of labels: a regular expression cannot count."""
     alternatives = [
         re.escape(bytes([count]) if count < 0x80 else bytes([count & 0x7F | 0x80, count >> 7]))  # noqa: PLR2004 - LEB128
-        + rb"(?:" + _LEB + rb"){%d}+" % (count + 1)
+        + rb"(?:" + U32 + rb"){%d}+" % (count + 1)
         for count in range(_LONGEST_BR_TABLE)
     ]  # fmt: skip
     return rb"\x0e(?:" + rb"|".join(alternatives) + rb")"
@@ -39,8 +44,9 @@ def _br_tables() -> bytes:
 _RUN = (
     rb"(?:"
     rb"[\x00\x01\x05\x0b\x0f\x1a\x1b\x45-\xc4\xd1]++"  # no immediate
-    rb"|[\x20-\x22\x41\x42\x0c\x0d]" + _LEB +  # locals, integer constants, branches
-    rb"|[\x28-\x3e][\x00-\x3f]" + _LEB +  # loads and stores: alignment (without a memory index) and offset
+    rb"|[\x20-\x22\x0c\x0d]" + U32 +  # locals, branches
+    rb"|\x41" + S32 + rb"|\x42" + _S64 +
+    rb"|[\x28-\x3e][\x00-\x3f]" + U32 +  # loads and stores: alignment (without a memory index) and offset
     rb"|[\x02-\x04][\x40\x6f\x70\x7b-\x7f]"  # blocks without a type index
     rb"|\x43(?s:.){4}|\x44(?s:.){8}"
     rb"|[\x3f\x40]\x00"  # memory.size, memory.grow
@@ -49,11 +55,11 @@ _RUN = (
 )  # fmt: skip
 
 _INDEXED = (
-    rb"[\x10\x12\x24\xd2]" + _LEB +
-    rb"|\x23" + _LEB + rb"(?:\x41" + _LEB + rb"\x6a)?"  # global.get, with the addition that follows most of them
+    rb"[\x10\x12\x24\xd2]" + U32 +
+    rb"|\x23" + U32 + rb"(?:\x41" + S32 + rb"\x6a)?"  # global.get, with the addition that follows most of them
     # (`?+` would do, but goes wrong in Python 3.11.2: CPython issue 100061)
-    rb"|[\x11\x13]" + _LEB + rb"\x80*+\x00"  # call_indirect through table 0
-    rb"|[\x02-\x04](?![\x40\x6f\x70\x7b-\x7f])" + _LEB +  # blocks with a type index
+    rb"|[\x11\x13]" + U32 + rb"\x80{0,4}+\x00"  # call_indirect through table 0
+    rb"|[\x02-\x04]" + _S33_INDEX +
     rb"|\Z"
 )  # fmt: skip
 
@@ -88,6 +94,7 @@ def _decode(reader: Reader) -> list[Token]:
     return tokens
 
 
+_NO_RESULT = 0x40
 _MULTI_MEMORY = 0x40
 _MEMORY_INDICES = {**dict.fromkeys(range(8), 0), 10: 2, 11: 1}
 """Opcodes after 0xFC, and how many memory indices follow."""
@@ -98,6 +105,12 @@ def _skip_memory_argument(reader: Reader) -> None:
     if reader.u32() >= _MULTI_MEMORY:
         raise reader.error("more than one memory is not supported", start)
     reader.u32()
+
+
+def _skip_block_type(reader: Reader) -> None:
+    start = reader.position
+    if reader.u8() not in (_NO_RESULT, *VALUE_TYPES):
+        raise reader.error("a block of unknown type", start)
 
 
 def _skip_labels(reader: Reader) -> None:
@@ -118,7 +131,7 @@ _IMMEDIATES: dict[int, Callable[[Reader], object]] = {
     **dict.fromkeys([0x0C, 0x0D, 0x20, 0x21, 0x22], Reader.u32),
     **dict.fromkeys(range(0x28, 0x3F), _skip_memory_argument),
     **dict.fromkeys([0x3F, 0x40], lambda reader: _require_zeros(reader, 1)),
-    **dict.fromkeys([BLOCK, LOOP, IF], Reader.s33),
+    **dict.fromkeys([BLOCK, LOOP, IF], _skip_block_type),
     BR_TABLE: _skip_labels,
     I32_CONST: Reader.s32,
     I64_CONST: Reader.s64,

@@ -112,8 +112,10 @@ class _Linker:
 
     def _needed_instances(self, callbacks: Mapping[str, Callback], memory: Definition) -> list[int]:
         """Instances that the callbacks reach, and those that fill the table or the memory."""
-        needed = {memory.instance}
-        pending: list[Target | None] = [self._symbol("cabi_realloc")]
+        needed: set[int] = set()
+        pending: list[Target | None] = [memory, self._symbol("cabi_realloc")]
+        pending += [self.resolution.symbol("__stack_pointer", Kind.GLOBAL)]
+        pending += [self.resolution.symbol(stack.THREAD_STATE, Kind.FUNCTION)]
         for callback in callbacks.values():
             pending += (callback.function, callback.post_return)
         for instance in self.resolution.instances:
@@ -122,7 +124,7 @@ class _Linker:
                 pending.append(Definition(instance, Kind.FUNCTION, 0))
         while pending:
             target = pending.pop()
-            if not isinstance(target, Definition) or (target.instance in needed and target.instance != memory.instance):
+            if not isinstance(target, Definition) or target.instance in needed:
                 continue
             needed.add(target.instance)
             pending += [
@@ -160,9 +162,10 @@ class _Linker:
             return None
         for instance in instances:
             module = self.resolution.module(instance)
+            imported = len(self.resolution.imported(instance, Kind.FUNCTION))
             for index, name in module.function_names().items():
-                if name == stack.LIMITS_FUNCTION:
-                    start, end = module.code[index - len(self.resolution.imported(instance, Kind.FUNCTION))]
+                if name == stack.LIMITS_FUNCTION and 0 <= index - imported < len(module.code):
+                    start, end = module.code[index - imported]
                     return stack.initialize_text(stack.limit_offsets(module.data[start:end]))
         raise LinkError(f"the component holds CPython, but no function is named {stack.LIMITS_FUNCTION}")
 
@@ -242,6 +245,8 @@ def _module_text(
     """The text of the adapters' module."""
     imports, functions = adapters.edge_text(hostcalls, callbacks)
     if replaced:
+        if not has_stack:
+            raise LinkError("the component imports WASI, but exports no __stack_pointer")
         imports += [adapters.hostcall_import(name) for name in wasi.HOSTCALLS if name not in hostcalls]
         imports += [adapters.wasi_import(name) for name in wasi.WASI_FUNCTIONS]
         functions.append(wasi.SUPPORT)
@@ -258,9 +263,12 @@ def _module_text(
 @cache
 def assemble(text: str) -> Module:
     """WebAssembly text as a module."""
-    from wasmtime import wat2wasm  # noqa: PLC0415 - a heavy import, needed here alone
+    from wasmtime import WasmtimeError, wat2wasm  # noqa: PLC0415 - a heavy import, needed here alone
 
-    return read_module(bytes(wat2wasm(text)), label="adapters, ")
+    try:
+        return read_module(bytes(wat2wasm(text)), label="adapters, ")
+    except WasmtimeError as error:
+        raise LinkError(f"the adapters for the component's imports cannot be assembled: {error}") from error
 
 
 @cache

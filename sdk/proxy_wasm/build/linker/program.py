@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from proxy_wasm.build.errors import LinkError
 from proxy_wasm.build.linker.adapters import CALLBACK_MODULE, LINKER_MODULE, POST_RETURN, SYMBOL_MODULE
+from proxy_wasm.build.linker.instructions import S32, U32
 from proxy_wasm.build.linker.resolution import (
     Callback,
     Definition,
@@ -22,9 +23,10 @@ from proxy_wasm.build.wasm.binary import Reader
 from proxy_wasm.build.wasm.module import (
     ARITHMETIC,
     GLOBAL_GET,
+    NUMBERS,
+    VALUE_TYPES,
     ConstantExpression,
     DataSegment,
-    ElementSegment,
     FunctionType,
     GlobalType,
     Import,
@@ -107,9 +109,7 @@ class AdapterLinks:
                 return None
 
 
-_FORWARD = re.compile(
-    rb"\x00((?:\x20[\x80-\xff]*[\x00-\x7f])*)\x41([\x80-\xff]*[\x00-\x7f])\x11([\x80-\xff]*[\x00-\x7f])\x80*\x00\x0b"
-)
+_FORWARD = re.compile(rb"\x00((?:\x20" + U32 + rb")*)\x41(" + S32 + rb")\x11(" + U32 + rb")\x80{0,4}\x00\x0b")
 """The body of a function that hands its parameters on to a fixed table slot."""
 
 
@@ -153,6 +153,11 @@ class ProgramBuilder:
             for offset, (type_index, body) in enumerate(zip(module.functions, module.code, strict=True)):
                 self.functions.append(Function(number, imported + offset, module.types[type_index], body))
             self.first_global.append(len(self.globals))
+            for item in module.globals:
+                if item.type.value not in NUMBERS:
+                    raise LinkError(
+                        f"{module.label}global section: a global of type {VALUE_TYPES[item.type.value]} is not supported"
+                    )
             self.globals += [GlobalVariable(item.type, 0) for item in module.globals]
 
     def _resolve_imports(self) -> None:
@@ -209,15 +214,19 @@ class ProgramBuilder:
                 f"{self.units[number].module.label}import {item.module} {item.name}: a global that no module defines"
             )
         first = self.first_global[self.unit_of[target.instance]]
-        return first + target.index - len(self.resolution.imported(target.instance, Kind.GLOBAL))
+        found = first + target.index - len(self.resolution.imported(target.instance, Kind.GLOBAL))
+        if self.globals[found].type != item.type:
+            raise LinkError(
+                f"{self.units[number].module.label}import {item.module} {item.name}: its type is {item.type}, "
+                f"the definition has {self.globals[found].type}"
+            )
+        return found
 
     def _evaluate(self, unit: Unit, expression: ConstantExpression) -> int:
         """The value of an initializer or offset: all that it refers to is known. Floats stay the bits of their encoding."""
         stack: list[int] = []
         for opcode, operand in expression.instructions:
             if opcode == GLOBAL_GET:
-                if operand >= len(unit.globals):
-                    raise LinkError(f"{unit.module.label}offset {expression.offset:#x}: there is no global {operand}")
                 stack.append(self.globals[unit.globals[operand]].value)
             elif opcode in ARITHMETIC:
                 right, left = stack.pop(), stack.pop()
@@ -225,43 +234,44 @@ class ProgramBuilder:
                 stack.append(_wrap(ARITHMETIC[opcode](left, right), bits))
             else:
                 stack.append(operand)
-        if len(stack) != 1:
-            raise LinkError(
-                f"{unit.module.label}offset {expression.offset:#x}: a constant expression leaves {len(stack)} values"
-            )
-        return stack[0]
+        return stack.pop()
 
     def _fill_table(self) -> tuple[TableType, dict[int, int]]:
-        table: Definition | None = None
+        table = self._only(Kind.TABLE)
         slots: dict[int, int] = {}
-        for number, unit in enumerate(self.units):
+        beyond = 0
+        for unit in self.units:
             for segment in unit.module.elements:
                 if segment.offset is None or not segment.items:
                     continue
-                target = self._table_of(number, segment)
-                if table not in (None, target):
-                    raise LinkError(f"{unit.module.label}element section: a second table, where a module has one")
-                table = target
                 start = self._evaluate(unit, segment.offset) & 0xFFFFFFFF
+                beyond = max(beyond, start + len(segment.items))
                 for slot, item in enumerate(segment.items, start):
-                    if item is not None:
+                    if item is None:
+                        slots.pop(slot, None)
+                    else:
                         slots[slot] = unit.functions[item]
         if table is None:
             return TableType(0x70, Limits(0, None)), slots
         tables = self.resolution.module(table.instance).tables
         kind = tables[table.index - len(self.resolution.imported(table.instance, Kind.TABLE))]
-        beyond = max(slots) + 1
         if beyond > kind.limits.minimum:
             raise LinkError(f"element segments reach slot {beyond - 1}, the table has {kind.limits.minimum}")
         return kind, slots
 
-    def _table_of(self, number: int, segment: ElementSegment) -> Definition:
-        if number == len(self.instances):
-            raise LinkError("the adapters have no table")
-        target = self.resolution.resolve(self.instances[number], Kind.TABLE, segment.table)
-        if not isinstance(target, Definition):
-            raise LinkError(f"{self.units[number].module.label}element section: a table that no module defines")
-        return target
+    def _only(self, kind: Kind) -> Definition | None:
+        """The table or memory that all instances share; `None` where they have none."""
+        only: Definition | None = None
+        for instance in self.instances:
+            module = self.resolution.module(instance)
+            for index in range(module.count(kind)):
+                target = self.resolution.resolve(instance, kind, index)
+                if not isinstance(target, Definition):
+                    raise LinkError(f"{module.label}import section: a {kind.name.lower()} that no module defines")
+                if only not in (None, target):
+                    raise LinkError(f"{module.label}a second {kind.name.lower()}, where a module has one")
+                only = target
+        return only
 
     def _follow_forwarders(self, slots: dict[int, int]) -> None:
         """Let whoever calls a function that only forwards to a table slot call what is in the slot."""
@@ -281,6 +291,7 @@ class ProgramBuilder:
             slots[slot] = final.get(number, number)
 
     def _lay_out_memory(self) -> tuple[Limits, list[tuple[Unit, DataSegment, int]]]:
+        self._only(Kind.MEMORY)
         memory = self.links.memory
         memories = self.resolution.module(memory.instance).memories
         limits = memories[memory.index - len(self.resolution.imported(memory.instance, Kind.MEMORY))]
@@ -313,7 +324,8 @@ def _forwarded_slot(module: Module, function: Function) -> int | None:
     for number in range(len(function.type.parameters)):
         if arguments.at_end or arguments.u8() != 0x20 or arguments.u32() != number:  # noqa: PLR2004 - local.get
             return None
-    if not arguments.at_end or module.types[Reader(match[3], "forwarder").u32()] != function.type:
+    index = Reader(match[3], "forwarder").u32()
+    if not arguments.at_end or module.types[index : index + 1] != [function.type]:
         return None
     return Reader(match[2], "forwarder").s32() & 0xFFFFFFFF
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from proxy_wasm.build.linker.instructions import (
     CALL,
     CALL_INDIRECT,
+    GLOBAL_GET,
+    GLOBAL_SET,
     REF_FUNC,
     RETURN_CALL,
     RETURN_CALL_INDIRECT,
@@ -64,6 +66,7 @@ def _read(references: "_References", start: int, end: int) -> Body:
     position = reader.position
     tokens = tokenize(module.data, position, end, reader.section)
     distinct = {token for _, token in tokens}
+    references.check(tokens, distinct, reader)
     return Body(
         module.data[start:position],
         tokens,
@@ -73,24 +76,47 @@ def _read(references: "_References", start: int, end: int) -> Body:
 
 
 class _References(dict[bytes, int]):
-    """From an instruction that names a function in a unit to the function."""
+    """What the instructions of one unit refer to: from an instruction that names a function to the function."""
 
     def __init__(self, unit: Unit) -> None:
         super().__init__()
         self.unit = unit
+        self.known: set[bytes] = {b""}
+        """Instructions whose index was checked."""
+
+    def check(self, tokens: list[Token], distinct: set[bytes], reader: Reader) -> None:
+        """Refuse an index that is not there; `tokens` begin where `reader` stands."""
+        wrong = {token for token in distinct - self.known if self._problem(token)}
+        if not wrong:
+            self.known |= distinct
+            return
+        position = reader.position
+        for run, token in tokens:
+            position += len(run)
+            if token in wrong:
+                raise reader.error(self._problem(token), position)
+            position += len(token)
+
+    def _problem(self, token: bytes) -> str:
+        what, count = self._space(token[0])
+        index = _index(token)
+        return f"there is no {what} {index}" if index >= count else ""
+
+    def _space(self, opcode: int) -> tuple[str, int]:
+        if opcode in (GLOBAL_GET, GLOBAL_SET):
+            return "global", len(self.unit.globals)
+        if bytes([opcode]) in _FUNCTION_PREFIXES:
+            return "function", len(self.unit.functions)
+        return "type", len(self.unit.module.types)
 
     def __missing__(self, token: bytes) -> int:
-        reader = Reader(token, f"{self.unit.module.label}code section", 1)
-        index = reader.u32()
-        if index >= len(self.unit.functions):
-            raise reader.error(f"there is no function {index}")
-        self[token] = number = self.unit.functions[index]
+        self[token] = number = self.unit.functions[_index(token)]
         return number
 
     def type(self, token: bytes) -> FunctionType:
         """The type of a call through the table."""
-        reader = Reader(token, f"{self.unit.module.label}code section", 1)
-        index = reader.u32()
-        if index >= len(self.unit.module.types):
-            raise reader.error(f"there is no type {index}")
-        return self.unit.module.types[index]
+        return self.unit.module.types[_index(token)]
+
+
+def _index(token: bytes) -> int:
+    return Reader(token, "code", 1).u32()

@@ -84,11 +84,7 @@ class Renumbering:
         return {number: new for new, number in enumerate(sorted(written))}
 
     def _global(self, unit: Unit, token: bytes) -> int:
-        reader = Reader(token, f"{unit.module.label}code section", 1)
-        index = reader.u32()
-        if index >= len(unit.globals):
-            raise reader.error(f"there is no global {index}")
-        return unit.globals[index]
+        return unit.globals[Reader(token, "code", 1).u32()]
 
     def frame(self) -> Frame:
         """All sections that do not depend on the snapshot."""
@@ -182,14 +178,14 @@ class Renumbering:
         """The instruction with its new index; a global that never changes becomes the constant that it is."""
         if not token:
             return token
-        reader = Reader(token, f"{unit.module.label}code section", 1)
+        reader = Reader(token, "code", 1)
         opcode = token[0]
         if opcode in (op.CALL, op.RETURN_CALL, op.REF_FUNC):
             return token[:1] + u32(self.functions[unit.functions[reader.u32()]])
         if opcode in (op.CALL_INDIRECT, op.RETURN_CALL_INDIRECT):
-            return token[:1] + u32(self._unit_type(unit, reader, reader.u32())) + b"\0"
+            return token[:1] + u32(self._type(unit.module.types[reader.u32()])) + b"\0"
         if opcode in (op.BLOCK, op.LOOP, op.IF):
-            return token[:1] + signed(self._unit_type(unit, reader, reader.s33()))
+            return token[:1] + signed(self._type(unit.module.types[reader.u32()]))
         return self._replace_global(unit, token)
 
     def _replace_global(self, unit: Unit, token: bytes) -> bytes:
@@ -207,11 +203,6 @@ class Renumbering:
             return _constant(variable.type.value, variable.value)
         reader.u8()
         return _constant(I32, variable.value + reader.s32())
-
-    def _unit_type(self, unit: Unit, reader: Reader, index: int) -> int:
-        if not 0 <= index < len(unit.module.types):
-            raise reader.error(f"there is no type {index}")
-        return self._type(unit.module.types[index])
 
     def _guard(self, number: int, function: Function) -> bytes:
         """A body that calls the function's own with the stack pointer lowered by its weight."""

@@ -121,6 +121,18 @@ class Resolution:
                 shims[index] = index
         return shims
 
+    def _behind_shim(self, instance: int, name: str) -> Target:
+        """The function that the fixup puts into the slot through which the shim calls what it exports as `name`."""
+        fixup = self._instance(self._shims[instance])
+        bag = self._component.core_instances[fixup.arguments[""]]
+        item = bag.items.get(name) if isinstance(bag, ExportBag) else None
+        if item is None:
+            raise LinkError(f"the fixup of core instance {instance} imports no {name!r}")
+        definition = self._component.core[item.kind][item.index]
+        if isinstance(definition, InstanceExport) and definition.instance in self._shims:
+            raise LinkError(f"core instance {instance} exports {name!r}, which leads back to itself")
+        return self.resolve_item(item, Kind.FUNCTION)
+
     def resolve_import(self, instance: int, item: Import) -> Target:
         """Where what `instance` imports as `item` is defined."""
         interface = wasi_interface(item.module)
@@ -138,9 +150,9 @@ class Resolution:
         if isinstance(source, ExportBag):
             if name not in source.items:
                 raise LinkError(f"core instance {instance} exports no {name!r}")
-            return self.resolve_item(source.items[name])
+            return self.resolve_item(source.items[name], kind)
         if instance in self._shims and kind is Kind.FUNCTION:
-            return self._resolve_export(self._instance(self._shims[instance]).arguments[""], name, kind)
+            return self._behind_shim(instance, name)
         index = self._exports(instance).get((name, kind))
         if index is None:
             raise LinkError(f"core instance {instance} exports no {kind.name.lower()} {name!r}")
@@ -148,8 +160,14 @@ class Resolution:
 
     def _exports(self, instance: int) -> dict[tuple[str, Kind], int]:
         if instance not in self._exported:
-            exports = self.module(instance).exports
-            self._exported[instance] = {(export.name, export.kind): export.index for export in exports}
+            module = self.module(instance)
+            counts = {kind: module.count(kind) for kind in Kind}
+            for export in module.exports:
+                if export.index >= counts[export.kind]:
+                    raise LinkError(
+                        f"{module.label}export {export.name!r}: there is no {export.kind.name.lower()} {export.index}"
+                    )
+            self._exported[instance] = {(export.name, export.kind): export.index for export in module.exports}
         return self._exported[instance]
 
     def imported(self, instance: int, kind: Kind) -> list[Import]:
@@ -165,8 +183,12 @@ class Resolution:
             return self.resolve_import(instance, imported[index])
         return Definition(instance, kind, index)
 
-    def resolve_item(self, item: CoreItem) -> Target:
-        """Where an item of the component's core index spaces is defined."""
+    def resolve_item(self, item: CoreItem, kind: Kind) -> Target:
+        """Where an item of the component's core index spaces is defined; it must be of that kind."""
+        if item.kind is not kind:
+            raise LinkError(
+                f"core {item.kind.name.lower()} {item.index} stands where a {kind.name.lower()} is expected"
+            )
         definition = self._component.core[item.kind][item.index]
         match definition:
             case InstanceExport(instance, name):
@@ -191,9 +213,12 @@ class Resolution:
             raise LinkError(f"the exported function {name!r} is not lifted from a core function")
         post_return = function.post_return
         return Callback(
-            self.resolve_item(CoreItem(Kind.FUNCTION, function.core_function)),
-            None if post_return is None else self.resolve_item(CoreItem(Kind.FUNCTION, post_return)),
+            self._core_function(function.core_function),
+            None if post_return is None else self._core_function(post_return),
         )
+
+    def _core_function(self, index: int) -> Target:
+        return self.resolve_item(CoreItem(Kind.FUNCTION, index), Kind.FUNCTION)
 
     def symbol(self, name: str, kind: Kind) -> Definition | None:
         """What the first instance that exports `name` itself defines under it; `None` where there is no such symbol."""

@@ -31,18 +31,17 @@ class Reader:
     Every method raises `MalformedError` where the bytes end too early or encode no such value.
     """
 
-    __slots__ = ("base", "data", "end", "position", "section")
+    __slots__ = ("data", "end", "position", "section")
 
-    def __init__(self, data: bytes, section: str, position: int = 0, end: int | None = None, base: int = 0) -> None:
+    def __init__(self, data: bytes, section: str, position: int = 0, end: int | None = None) -> None:
         self.data = data
         self.section = section
         self.position = position
         self.end = len(data) if end is None else end
-        self.base = base
 
     def error(self, problem: str, position: int | None = None) -> MalformedError:
-        """A `MalformedError` at `position`, or where the reader stands; offsets count from the start of the file."""
-        return MalformedError(self.section, self.base + (self.position if position is None else position), problem)
+        """A `MalformedError` at `position`, or where the reader stands."""
+        return MalformedError(self.section, self.position if position is None else position, problem)
 
     @property
     def at_end(self) -> bool:
@@ -142,7 +141,7 @@ class Reader:
     def sub(self, size: int, section: str) -> "Reader":
         """A reader of the next `size` bytes, which this reader skips."""
         start, end = self.span(size)
-        return Reader(self.data, section, start, end, self.base)
+        return Reader(self.data, section, start, end)
 
 
 _CONTINUATION = 0x80

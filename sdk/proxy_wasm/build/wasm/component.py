@@ -138,7 +138,8 @@ _CORE_MODULE, _CORE_INSTANCE = 0x11, 0x12
 _LIFT, _LOWER = 0x00, 0x01
 
 _OPTIONS_WITHOUT_OPERAND = {0x00: "utf8", 0x01: "utf16", 0x02: "latin1+utf16", 0x06: "async"}
-_OPTIONS_WITH_INDEX = {0x03: "memory", 0x04: "realloc", 0x05: "post-return", 0x07: "callback", 0x08: "core-type"}
+_OPTIONS_WITH_FUNCTION = {0x04: "realloc", 0x05: "post-return", 0x07: "callback"}
+_OPTIONS_WITH_INDEX = {0x03: "memory", 0x08: "core-type"}
 
 # Canonical built-ins, by how many indices follow their opcode (Binary.md, "canon").
 _BUILTIN_INDICES = {0x02: 1, 0x03: 1, 0x04: 1}
@@ -247,7 +248,10 @@ class _ComponentReader:
         start = reader.position
         sort = reader.u8()
         core = reader.u8() if sort == _SORT_CORE else None
-        match reader.u8():
+        form = reader.u8()
+        if core == _CORE_MODULE:
+            raise reader.error("aliases of core modules are not supported", start)
+        match form:
             case 0x00:
                 instance = self._known(reader, self.component.instances, "instance")
                 self._alias_of_instance(sort, self.component.instances[instance], reader.name())
@@ -259,7 +263,7 @@ class _ComponentReader:
             case 0x02:
                 reader.u32()
                 reader.u32()
-            case form:
+            case _:
                 raise reader.error(f"an alias of unknown form {form}", start)
 
     def _alias_of_instance(self, sort: int, instance: str | None, name: str) -> None:
@@ -296,8 +300,11 @@ class _ComponentReader:
         for _ in range(reader.count()):
             start = reader.position
             option = reader.u8()
-            if option in _OPTIONS_WITH_INDEX:
-                options[_OPTIONS_WITH_INDEX[option]] = reader.u32()
+            if option in _OPTIONS_WITH_FUNCTION:
+                functions = self.component.core[Kind.FUNCTION]
+                options[_OPTIONS_WITH_FUNCTION[option]] = self._known(reader, functions, "core function")
+            elif option in _OPTIONS_WITH_INDEX:
+                reader.u32()
             elif option not in _OPTIONS_WITHOUT_OPERAND:
                 raise reader.error(f"the canonical option {option:#04x} is not supported", start)
         return options

@@ -43,6 +43,7 @@ class Section(IntEnum):
 
 
 I32, I64, F32, F64, V128, FUNCREF, EXTERNREF = 0x7F, 0x7E, 0x7D, 0x7C, 0x7B, 0x70, 0x6F
+NUMBERS = (I32, I64, F32, F64)
 VALUE_TYPES = {I32: "i32", I64: "i64", F32: "f32", F64: "f64", V128: "v128", FUNCREF: "funcref", EXTERNREF: "externref"}
 
 
@@ -84,6 +85,9 @@ class GlobalType:
 
     value: int
     mutable: bool
+
+    def __str__(self) -> str:
+        return f"mutable {VALUE_TYPES[self.value]}" if self.mutable else VALUE_TYPES[self.value]
 
 
 ImportType = int | TableType | Limits | GlobalType
@@ -130,6 +134,13 @@ ARITHMETIC: dict[int, Callable[[int, int], int]] = {
     0x7E: lambda left, right: left * right,
 }
 """i32 and i64 `add`, `sub`, `mul`: what extended constant expressions allow."""
+_I64_ADD = 0x7C
+_CONSTANTS: dict[int, tuple[Callable[[Reader], int], int]] = {
+    I32_CONST: (Reader.s32, I32),
+    I64_CONST: (Reader.s64, I64),
+    F32_CONST: (lambda reader: int.from_bytes(reader.bytes(4), "little"), F32),
+    F64_CONST: (lambda reader: int.from_bytes(reader.bytes(8), "little"), F64),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +218,16 @@ class Module:
         """The imports of one kind, in the order of their index space."""
         return [item for item in self.imports if item.kind is kind]
 
+    def count(self, kind: Kind) -> int:
+        """How many items an index space has, imported and defined."""
+        defined = {
+            Kind.FUNCTION: self.functions,
+            Kind.TABLE: self.tables,
+            Kind.MEMORY: self.memories,
+            Kind.GLOBAL: self.globals,
+        }
+        return len(self.imported(kind)) + len(defined.get(kind, ()))
+
     def function_type(self, index: int) -> FunctionType:
         """The type of function `index`, imported or defined."""
         imported = self.imported(Kind.FUNCTION)
@@ -276,6 +297,8 @@ class _ModuleReader:
         self.outer = Reader(data, f"{label}section header", position, end)
         self.module = Module(data=data, label=label)
         self.declared_segments: int | None = None
+        self.spaces: dict[Kind, list[ImportType]] = {kind: [] for kind in Kind}
+        """Index spaces: the type of each item, imported or defined."""
 
     def read(self) -> Module:
         outer, last = self.outer, -1
@@ -354,6 +377,7 @@ class _ModuleReader:
                 case Kind.TAG:
                     raise reader.error(f"import {module}.{name}: exception tags are not supported")
             self.module.imports.append(Import(module, name, kind, item))
+            self.spaces[kind].append(item)
 
     def _kind(self, reader: Reader) -> Kind:
         start = reader.position
@@ -362,6 +386,13 @@ class _ModuleReader:
             return Kind(value)
         except ValueError:
             raise reader.error(f"there is no kind of import or export {value}", start) from None
+
+    def _index(self, reader: Reader, kind: Kind) -> int:
+        start = reader.position
+        index = reader.u32()
+        if index >= len(self.spaces[kind]):
+            raise reader.error(f"there is no {kind.name.lower()} {index}", start)
+        return index
 
     def _limits(self, reader: Reader) -> Limits:
         start = reader.position
@@ -387,12 +418,15 @@ class _ModuleReader:
 
     def _read_function(self, reader: Reader) -> None:
         self.module.functions = [self._type_index(reader) for _ in range(reader.count())]
+        self.spaces[Kind.FUNCTION] += self.module.functions
 
     def _read_table(self, reader: Reader) -> None:
         self.module.tables = [self._table_type(reader) for _ in range(reader.count())]
+        self.spaces[Kind.TABLE] += self.module.tables
 
     def _read_memory(self, reader: Reader) -> None:
         self.module.memories = [self._limits(reader) for _ in range(reader.count())]
+        self.spaces[Kind.MEMORY] += self.module.memories
 
     def _read_tag(self, reader: Reader) -> None:
         raise reader.error("exception tags are not supported")
@@ -400,33 +434,45 @@ class _ModuleReader:
     def _read_global(self, reader: Reader) -> None:
         for _ in range(reader.count()):
             kind = self._global_type(reader)
-            self.module.globals.append(Global(kind, self._expression(reader)))
+            self.module.globals.append(Global(kind, self._expression(reader, kind.value)))
+            self.spaces[Kind.GLOBAL].append(kind)
 
-    def _expression(self, reader: Reader) -> ConstantExpression:
+    def _expression(self, reader: Reader, wanted: int) -> ConstantExpression:
+        """An expression that leaves one value of the type `wanted`."""
         start = reader.position
         instructions: list[Instruction] = []
+        types: list[int] = []
         while (opcode := reader.u8()) != END:
-            match opcode:
-                case 0x41:
-                    operand = reader.s32()
-                case 0x42:
-                    operand = reader.s64()
-                case 0x43:
-                    operand = int.from_bytes(reader.bytes(4), "little")
-                case 0x44:
-                    operand = int.from_bytes(reader.bytes(8), "little")
-                case 0x23 | 0xD2:
-                    operand = reader.u32()
-                case 0xD0:
-                    operand = reader.u8()
-                case _ if opcode in ARITHMETIC:
-                    operand = 0
-                case _:
-                    raise reader.error(
-                        f"opcode {opcode:#04x} is not allowed in a constant expression", reader.position - 1
-                    )
+            position = reader.position - 1
+            if opcode in ARITHMETIC:
+                operand, value = 0, I32 if opcode < _I64_ADD else I64
+                if types[-2:] != [value, value]:
+                    raise reader.error("an operation in a constant expression lacks its operands", position)
+                del types[-2:]
+            else:
+                operand, value = self._constant(reader, opcode)
+            types.append(value)
             instructions.append((opcode, operand))
+        if types != [wanted]:
+            found = ", ".join(VALUE_TYPES[value] for value in types)
+            raise reader.error(f"a constant expression gives ({found}) where {VALUE_TYPES[wanted]} is expected", start)
         return ConstantExpression(tuple(instructions), start)
+
+    def _constant(self, reader: Reader, opcode: int) -> tuple[int, int]:
+        """The operand and the value's type of an instruction that takes nothing from the stack."""
+        if opcode in _CONSTANTS:
+            read, value = _CONSTANTS[opcode]
+            return read(reader), value
+        if opcode == GLOBAL_GET:
+            index = self._index(reader, Kind.GLOBAL)
+            item = self.spaces[Kind.GLOBAL][index]
+            assert isinstance(item, GlobalType)  # noqa: S101 - what that index space holds
+            return index, item.value
+        if opcode == REF_FUNC:
+            return self._index(reader, Kind.FUNCTION), FUNCREF
+        if opcode == REF_NULL and reader.peek() in (FUNCREF, EXTERNREF):
+            return 0, reader.u8()
+        raise reader.error(f"opcode {opcode:#04x} is not allowed in a constant expression", reader.position - 1)
 
     def _read_export(self, reader: Reader) -> None:
         for _ in range(reader.count()):
@@ -435,7 +481,7 @@ class _ModuleReader:
             self.module.exports.append(Export(name, kind, reader.u32()))
 
     def _read_start(self, reader: Reader) -> None:
-        self.module.start = reader.u32()
+        self.module.start = self._index(reader, Kind.FUNCTION)
 
     def _read_element(self, reader: Reader) -> None:
         for _ in range(reader.count()):
@@ -447,23 +493,28 @@ class _ModuleReader:
         if flags > 7:  # noqa: PLR2004 - three flag bits
             raise reader.error(f"an element segment of unknown form {flags}", start)
         active, explicit, expressions = not flags & 1, bool(flags & 2), bool(flags & 4)
-        table = reader.u32() if active and explicit else 0
-        offset = self._expression(reader) if active else None
+        table = self._index(reader, Kind.TABLE) if active and explicit else 0
+        if active and not self.spaces[Kind.TABLE]:
+            raise reader.error("an element segment without a table", start)
+        offset = self._expression(reader, I32) if active else None
         if flags & 3:
             kind = reader.u8()
             if kind != (FUNCREF if expressions else 0):
-                raise reader.error("only function references are supported in element segments")
-        items = tuple(self._element_item(reader) if expressions else reader.u32() for _ in range(reader.count()))
+                raise reader.error("only function references are supported in element segments", reader.position - 1)
+        items = tuple(
+            self._element_item(reader) if expressions else self._index(reader, Kind.FUNCTION)
+            for _ in range(reader.count())
+        )
         return ElementSegment(table, offset, items, declarative=not active and explicit)
 
     def _element_item(self, reader: Reader) -> int | None:
-        expression = self._expression(reader)
+        expression = self._expression(reader, FUNCREF)
         match expression.instructions:
             case ((0xD2, index),):
                 return index
             case ((0xD0, _),):
                 return None
-            case _:
+            case _:  # a global
                 raise reader.error("an element must be ref.func or ref.null", expression.offset)
 
     def _read_data_count(self, reader: Reader) -> None:
@@ -478,8 +529,10 @@ class _ModuleReader:
             flags = reader.u32()
             if flags > 2:  # noqa: PLR2004 - active, passive, active with memory index
                 raise reader.error(f"a data segment of unknown form {flags}", start)
-            memory = reader.u32() if flags == 2 else 0  # noqa: PLR2004
-            offset = None if flags == 1 else self._expression(reader)
+            memory = self._index(reader, Kind.MEMORY) if flags == 2 else 0  # noqa: PLR2004
+            if flags != 1 and not self.spaces[Kind.MEMORY]:
+                raise reader.error("a data segment without a memory", start)
+            offset = None if flags == 1 else self._expression(reader, I32)
             self.module.segments.append(DataSegment(memory, offset, *reader.span(reader.u32())))
 
 

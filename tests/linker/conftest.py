@@ -1,0 +1,115 @@
+"""Components and modules from WebAssembly text, and a place to run them."""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+import wasmtime
+from wasmtime import wat2wasm
+
+COMPONENTS = Path(__file__).parent / "components"
+
+Handler = Callable[..., int | None]
+"""A host function: the `Vm` that calls it and the call's integers to its result."""
+Assemble = Callable[[str], bytes]
+
+
+class Run(Protocol):
+    def __call__(self, module: bytes, /, **handlers: Handler) -> "Vm": ...
+
+
+class Vm:
+    """A core module at work in wasmtime. Host functions that it is not given return 0."""
+
+    def __init__(self, module: bytes, handlers: Mapping[str, Handler]) -> None:
+        config = wasmtime.Config()
+        config.max_wasm_stack = 1 << 20
+        engine = wasmtime.Engine(config)
+        compiled = wasmtime.Module(engine, module)
+        self.store = wasmtime.Store(engine)
+        self.calls: list[tuple[str, tuple[int, ...]]] = []
+        """Calls of host functions, in their order."""
+        linker = wasmtime.Linker(engine)
+        for item in compiled.imports:
+            assert isinstance(item.type, wasmtime.FuncType)
+            name = item.name or ""
+            linker.define_func(item.module, name, item.type, self._host(name, handlers.get(name)))
+        self.imports = {f"{item.module}.{item.name}" for item in compiled.imports}
+        self.exports = [item.name for item in compiled.exports]
+        self._exports = linker.instantiate(self.store, compiled).exports(self.store)
+
+    def _host(self, name: str, handler: Handler | None) -> Callable[..., int | None]:
+        def call(*arguments: int) -> int | None:
+            self.calls.append((name, arguments))
+            return handler(self, *arguments) if handler else 0
+
+        return call
+
+    def call(self, name: str, *arguments: float) -> Any:  # noqa: ANN401 - its type decides
+        """The result of an exported function."""
+        function = self._exports[name]
+        assert isinstance(function, wasmtime.Func)
+        return function(self.store, *arguments)
+
+    @property
+    def _memory(self) -> wasmtime.Memory:
+        memory = self._exports["memory"]
+        assert isinstance(memory, wasmtime.Memory)
+        return memory
+
+    def read(self, address: int, size: int) -> bytes:
+        return bytes(self._memory.read(self.store, address, address + size))
+
+    def write(self, address: int, data: bytes) -> None:
+        self._memory.write(self.store, bytearray(data), address)
+
+    def word(self, address: int) -> int:
+        """The little-endian u32 at `address`."""
+        return int.from_bytes(self.read(address, 4), "little")
+
+    def write_word(self, address: int, value: int) -> None:
+        self.write(address, value.to_bytes(4, "little"))
+
+    def allocate(self, data: bytes) -> int:
+        """Where the module keeps `data` for the host."""
+        address: int = self.call("proxy_on_memory_allocate", len(data))
+        self.write(address, data)
+        return address
+
+    def logged(self) -> list[tuple[int, int, int]]:
+        """Level, address and size of each message."""
+        return [(call[0], call[1], call[2]) for name, call in self.calls if name == "proxy_log"]
+
+    def global_value(self, name: str) -> Any:  # noqa: ANN401 - its type decides
+        variable = self._exports[name]
+        assert isinstance(variable, wasmtime.Global)
+        return variable.value(self.store)
+
+
+@cache
+def _assembled(text: str) -> bytes:
+    return bytes(wat2wasm(text))
+
+
+@pytest.fixture(scope="session")
+def assemble() -> Assemble:
+    """WebAssembly text, of a module or a component, as bytes."""
+    return _assembled
+
+
+@pytest.fixture(scope="session")
+def component() -> Assemble:
+    """The component in `components/NAME.wat`."""
+    return lambda name: _assembled((COMPONENTS / f"{name}.wat").read_text("utf-8"))
+
+
+@pytest.fixture(scope="session")
+def run() -> Run:
+    """`run(module, name=function, ...)`: a `Vm` of a core module, with these host functions."""
+
+    def start(module: bytes, **handlers: Handler) -> Vm:
+        return Vm(module, handlers)
+
+    return start
