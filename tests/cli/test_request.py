@@ -98,3 +98,24 @@ def test_control_characters_and_stray_bytes_cannot_reach_the_terminal(
 ) -> None:
     assert main(["request", str(module), "/", "-H", "x-log: \x1b[2J\udcff"]) == 0
     assert r"  warn      \x1b[2J\xff" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("class Greeter((:", "SyntaxError: invalid syntax"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("import nowhere_to_be_found", "ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
+    ],
+)
+def test_an_extension_that_cannot_be_imported_natively_is_named_with_its_line(
+    code: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\nname = "broken"\n[tool.proxy-wasm]\nplugin = "broken_filter:Filter"\n'
+    )
+    (tmp_path / "broken_filter.py").write_text(f'"""A filter."""\n{code}\n')
+    assert main(["request", str(tmp_path), "/"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path}/broken_filter.py:2: {message}")
+    assert "Traceback" not in error

@@ -5,8 +5,10 @@ the standard library as `/python/...`. The author is shown the frames in the ext
 files have outside.
 """
 
+import os
 import re
 import sys
+import traceback
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -34,13 +36,13 @@ class _Frame:
 
 def explain(text: str, project: Project) -> SourceError | None:
     """The error that the last traceback in `text` tells of, or `None` where none is about the extension."""
-    _, found, traceback = text.rpartition(_START)
+    _, found, last = text.rpartition(_START)
     if not found:
         return None
-    exception = _exception(traceback)
+    exception = _exception(last)
     frames = [
         _Frame(_shown(area, path, project), line, code.strip(), area == _EXTENSION)
-        for area, path, line, code in _FRAME.findall(traceback)
+        for area, path, line, code in _FRAME.findall(last)
     ]
     if not frames:
         # Without the extension's frames: the SDK says what is wrong with a plugin's name or class, or fails itself.
@@ -52,9 +54,15 @@ def explain(text: str, project: Project) -> SourceError | None:
     return SourceError("\n".join(lines))
 
 
-def _exception(traceback: str) -> str:
+def explain_native(error: BaseException, project: Project) -> SourceError | None:
+    """The same for an exception that the extension raised when this Python imported it."""
+    text = "".join(traceback.format_exception(error))
+    return explain(text.replace(f'File "{project.source_root}{os.sep}', f'File "/{_EXTENSION}/'), project)
+
+
+def _exception(text: str) -> str:
     """The lines after the frames: the exception's type and message."""
-    lines = traceback.rstrip().splitlines()
+    lines = text.rstrip().splitlines()
     for position, line in enumerate(lines):
         if line and not line.startswith(" "):
             return "\n".join(lines[position:])

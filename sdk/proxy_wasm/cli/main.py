@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
+from textwrap import dedent, indent
 from typing import NoReturn, cast
 
 from proxy_wasm.cli.errors import CommandError, InputError
@@ -37,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _report(message: str, status: int) -> int:
     """Print an error; lines after its first are indented, so that they are seen to belong to it."""
-    print("error: " + "\n  ".join(line.strip() for line in message.strip().splitlines()), file=sys.stderr)
+    first, _, rest = message.strip().partition("\n")
+    print(f"error: {first}", file=sys.stderr)
+    if rest:
+        print(indent(dedent(rest), "  "), file=sys.stderr)
     return status
 
 

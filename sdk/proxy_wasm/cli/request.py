@@ -7,7 +7,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from proxy_wasm.build import BuildError, SettingsError
+from proxy_wasm.build import BuildError, Project, SettingsError
+from proxy_wasm.build.tracebacks import explain_native
 from proxy_wasm.cli.errors import InputError, told
 from proxy_wasm.cli.progress import terminal_progress
 from proxy_wasm.cli.text import log_line, printable
@@ -54,7 +55,9 @@ def _exchange(options: RequestOptions) -> tuple[Exchange, list[LogRecord]]:
         raise InputError(msg)
     configuration = None if options.configuration is None else options.configuration.read_bytes()
     try:
-        if host.name != "native":
+        if host.name == "native":
+            _import_plugins(extension)
+        else:
             extension.module()
             progress("starting Envoy" if host.name == "envoy" else "compiling the module")
         proxy = Proxy.start(host, extension, PluginSettings(configuration, root_id=options.root_id))
@@ -62,6 +65,18 @@ def _exchange(options: RequestOptions) -> tuple[Exchange, list[LogRecord]]:
         return exchange, proxy.logs
     finally:
         host.close()
+
+
+def _import_plugins(extension: Extension) -> None:
+    try:
+        extension.plugins()
+    except (BuildError, PluginReferenceError):
+        raise
+    except Exception as error:
+        explained = explain_native(error, Project.load(extension.path))
+        if explained is None:
+            raise
+        raise explained from error
 
 
 def _as_json(exchange: Exchange, logs: list[LogRecord]) -> dict[str, Any]:
