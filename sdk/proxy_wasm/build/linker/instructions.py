@@ -1,7 +1,7 @@
 """Function bodies as tokens: runs of instructions that refer to nothing, and single instructions that carry an index.
 
 Renumbering a body means replacing the second kind and copying the first. libpython alone has 1.5 million instructions, too many
-to decode one by one in Python; a single possessive regular expression swallows each run at the speed of C. What the expression does
+to decode one by one in Python; a single regular expression, without backtracking, swallows each run at the speed of C. What the expression does
 not know (an exotic `br_table`, a malformed body) falls back to a decoder that reads instruction by instruction, and that knows
 where it stands when it has to refuse.
 
@@ -35,14 +35,15 @@ def _br_tables() -> bytes:
     """`br_table` for each usual number of labels: a regular expression cannot count."""
     alternatives = [
         re.escape(bytes([count]) if count < 0x80 else bytes([count & 0x7F | 0x80, count >> 7]))  # noqa: PLR2004 - LEB128
-        + rb"(?:" + U32 + rb"){%d}+" % (count + 1)
+        + rb"(?:" + U32 + rb"){%d}" % (count + 1)
         for count in range(_LONGEST_BR_TABLE)
     ]  # fmt: skip
     return rb"\x0e(?:" + rb"|".join(alternatives) + rb")"
 
 
+# Atomic groups, where possessive ones would do: Python 3.11.2 and older go on behind a repetition that failed halfway (CPython issue 100061).
 _RUN = (
-    rb"(?:"
+    rb"(?>(?:"
     rb"[\x00\x01\x05\x0b\x0f\x1a\x1b\x45-\xc4\xd1]++"  # no immediate
     rb"|[\x20-\x22\x0c\x0d]" + U32 +  # locals, branches
     rb"|\x41" + S32 + rb"|\x42" + _S64 +
@@ -51,13 +52,12 @@ _RUN = (
     rb"|\x43(?s:.){4}|\x44(?s:.){8}"
     rb"|[\x3f\x40]\x00"  # memory.size, memory.grow
     rb"|\xfc(?:[\x00-\x07]|\x0a\x00\x00|\x0b\x00)"  # saturating truncation, memory.copy, memory.fill
-    rb"|" + _br_tables() + rb")*+"
+    rb"|" + _br_tables() + rb")*)"
 )  # fmt: skip
 
 _INDEXED = (
     rb"[\x10\x12\x24\xd2]" + U32 +
     rb"|\x23" + U32 + rb"(?:\x41" + S32 + rb"\x6a)?"  # global.get, with the addition that follows most of them
-    # (`?+` would do, but goes wrong in Python 3.11.2: CPython issue 100061)
     rb"|[\x11\x13]" + U32 + rb"\x80{0,4}+\x00"  # call_indirect through table 0
     rb"|[\x02-\x04]" + _S33_INDEX +
     rb"|\Z"
@@ -75,11 +75,11 @@ def tokenize(data: bytes, start: int, end: int, section: str) -> list[Token]:
     tokens: list[Token] = _TOKEN.findall(data, start, end)
     if sum(len(run) + len(indexed) for run, indexed in tokens) == end - start:
         return tokens
-    return _decode(Reader(data, section, start, end))
+    return decode(Reader(data, section, start, end))
 
 
-def _decode(reader: Reader) -> list[Token]:
-    """What `tokenize` returns, instruction by instruction."""
+def decode(reader: Reader) -> list[Token]:
+    """What `tokenize` returns for the rest of `reader`, instruction by instruction."""
     tokens: list[Token] = []
     run_start = reader.position
     while not reader.at_end:
@@ -105,6 +105,13 @@ def _skip_memory_argument(reader: Reader) -> None:
     if reader.u32() >= _MULTI_MEMORY:
         raise reader.error("more than one memory is not supported", start)
     reader.u32()
+
+
+def _refuse_table(reader: Reader) -> None:
+    reader.u32()
+    start = reader.position
+    reader.u32()
+    raise reader.error("more than one table is not supported", start)
 
 
 def _skip_block_type(reader: Reader) -> None:
@@ -138,8 +145,11 @@ _IMMEDIATES: dict[int, Callable[[Reader], object]] = {
     F32_CONST: lambda reader: reader.span(4),
     F64_CONST: lambda reader: reader.span(8),
     PREFIX: _skip_prefixed,
+    # Those with an index get here only where it is malformed.
+    **dict.fromkeys([CALL, RETURN_CALL, GLOBAL_GET, GLOBAL_SET, REF_FUNC], Reader.u32),
+    **dict.fromkeys([CALL_INDIRECT, RETURN_CALL_INDIRECT], _refuse_table),
 }
-"""What follows each opcode without an index."""
+"""What follows each opcode."""
 
 
 def skip_instruction(reader: Reader) -> None:

@@ -207,7 +207,7 @@ class _ComponentReader:
                 for _ in range(reader.count()):
                     name, sort = reader.name(), reader.u8()
                     if sort != _CORE_INSTANCE:
-                        raise reader.error(f"argument {name!r} is not a core instance")
+                        raise reader.error(f"argument {name!r} is not a core instance", reader.position - 1)
                     arguments[name] = self._known(reader, self.component.core_instances, "core instance")
                 self.component.core_instances.append(ModuleInstance(module, arguments))
             case 0x01:
