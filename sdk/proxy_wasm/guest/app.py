@@ -10,8 +10,9 @@ module is what every VM of every proxy begins with. An export is a method of the
 # The order of imports matters, and so does what happens between them.
 # ruff: noqa: E402
 
-from proxy_wasm.guest import imports
+from proxy_wasm.guest import imports, process
 
+process.adapt()
 imports.import_world()
 
 import gc
