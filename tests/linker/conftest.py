@@ -11,8 +11,8 @@ from wasmtime import wat2wasm
 
 COMPONENTS = Path(__file__).parent / "components"
 
-Handler = Callable[..., int | None]
-"""A host function: the `Vm` that calls it and the call's integers to its result."""
+Handler = Callable[..., int | None] | int
+"""A host function: from the `Vm` that calls it and the call's integers to its result; or the result that it always has."""
 Assemble = Callable[[str], bytes]
 
 
@@ -21,7 +21,7 @@ class Run(Protocol):
 
 
 class Vm:
-    """A core module at work in wasmtime. Host functions that it is not given return 0."""
+    """A core module at work in wasmtime. Host functions that it is not given return 0 or, where they return nothing, nothing."""
 
     def __init__(self, module: bytes, handlers: Mapping[str, Handler]) -> None:
         config = wasmtime.Config()
@@ -35,7 +35,8 @@ class Vm:
         for item in compiled.imports:
             assert isinstance(item.type, wasmtime.FuncType)
             name = item.name or ""
-            linker.define_func(item.module, name, item.type, self._host(name, handlers.get(name)))
+            handler = handlers.get(name, 0 if item.type.results else None)
+            linker.define_func(item.module, name, item.type, self._host(name, handler))
         self.imports = {f"{item.module}.{item.name}" for item in compiled.imports}
         self.exports = [item.name for item in compiled.exports]
         self._exports = linker.instantiate(self.store, compiled).exports(self.store)
@@ -43,7 +44,7 @@ class Vm:
     def _host(self, name: str, handler: Handler | None) -> Callable[..., int | None]:
         def call(*arguments: int) -> int | None:
             self.calls.append((name, arguments))
-            return handler(self, *arguments) if handler else 0
+            return handler(self, *arguments) if callable(handler) else handler
 
         return call
 
