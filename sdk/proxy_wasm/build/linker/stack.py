@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 
 from proxy_wasm.build.errors import LinkError
 from proxy_wasm.build.linker.adapters import SYMBOL_MODULE
-from proxy_wasm.build.linker.cpython import DEALLOCATE, calls_flatly, error_result, later_trashcan
+from proxy_wasm.build.linker.cpython import DEALLOCATE, MEASURED_FRAMES, calls_flatly, error_result, later_trashcan
 from proxy_wasm.build.linker.frames import Frame, StackPointerTokens, enlarge, find_frame, restores_pointer
 from proxy_wasm.build.linker.instructions import CALL, CALL_INDIRECT, Token, skip_locals
 from proxy_wasm.build.linker.program import Program
@@ -44,7 +44,7 @@ THREAD_STATE = "PyGILState_GetThisThreadState"
 LIMITS_FUNCTION = "_Py_InitializeRecursionLimits"
 """libpython's function that sets the limits in the thread state; its code tells where they are."""
 
-BUDGET = 800 * 1024
+BUDGET = 864 * 1024
 """Charged bytes after which CPython raises `RecursionError`; V8 has 984 KiB of native stack for all calls."""
 
 RESERVE = 64 * 1024
@@ -178,10 +178,12 @@ class _Profiler:
         local_count = skip_locals(Reader(body.locals, "locals"))
         pointers = self.pointers[function.unit]
         frame = find_frame(body.tokens, pointers)
+        calls = sum(token[:1] in _CALLS for _, token in body.tokens)
+        name = self._name(number)
         return _Profile(
-            native_frame(parameters, local_count, sum(token[:1] in _CALLS for _, token in body.tokens)),
+            MEASURED_FRAMES.get(name) or native_frame(parameters, local_count, calls),
             sorted(callee for callee in body.callees if self.program.functions[callee].body is not None),
-            frozenset() if calls_flatly(self._name(number)) else body.indirect,
+            frozenset() if calls_flatly(name) else body.indirect,
             frame,
             frame is None and restores_pointer(body.tokens, pointers),
         )
