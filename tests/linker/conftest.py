@@ -9,11 +9,17 @@ import pytest
 import wasmtime
 from wasmtime import wat2wasm
 
+from proxy_wasm.build.wasm.binary import Reader, name, section, u32, vector
+from proxy_wasm.build.wasm.module import Kind, Section, read_module
+
 COMPONENTS = Path(__file__).parent / "components"
 
 Handler = Callable[..., int | None] | int
 """A host function: from the `Vm` that calls it and the call's integers to its result; or the result that it always has."""
 Assemble = Callable[[str], bytes]
+
+
+Expose = Callable[[bytes], bytes]
 
 
 class Run(Protocol):
@@ -34,9 +40,9 @@ class Vm:
         linker = wasmtime.Linker(engine)
         for item in compiled.imports:
             assert isinstance(item.type, wasmtime.FuncType)
-            name = item.name or ""
-            handler = handlers.get(name, 0 if item.type.results else None)
-            linker.define_func(item.module, name, item.type, self._host(name, handler))
+            function = item.name or ""
+            handler = handlers.get(function, 0 if item.type.results else None)
+            linker.define_func(item.module, function, item.type, self._host(function, handler))
         self.imports = {f"{item.module}.{item.name}" for item in compiled.imports}
         self.exports = [item.name for item in compiled.exports]
         self._exports = linker.instantiate(self.store, compiled).exports(self.store)
@@ -114,3 +120,23 @@ def run() -> Run:
         return Vm(module, handlers)
 
     return start
+
+
+@pytest.fixture(scope="session")
+def expose() -> Expose:
+    """A core module that exports its globals too, as `global N`."""
+
+    def exposed(module: bytes) -> bytes:
+        parsed = read_module(module)
+        exports = [name(item.name) + bytes([item.kind]) + u32(item.index) for item in parsed.exports]
+        exports += [name(f"global {index}") + b"\x03" + u32(index) for index in range(parsed.count(Kind.GLOBAL))]
+        reader = Reader(module, "sections", 8)
+        parts = [module[:8]]
+        while not reader.at_end:
+            start, identifier = reader.position, reader.u8()
+            reader.span(reader.u32())
+            replaced = section(Section.EXPORT, vector(exports)) if identifier == Section.EXPORT else None
+            parts.append(replaced or module[start : reader.position])
+        return b"".join(parts)
+
+    return exposed
