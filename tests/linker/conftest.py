@@ -140,3 +140,30 @@ def expose() -> Expose:
         return b"".join(parts)
 
     return exposed
+
+
+class Small(Protocol):
+    def __call__(self, fields: str = ..., more: str = ..., *, memory: str = ..., callback: str = ...) -> bytes: ...
+
+
+@pytest.fixture(scope="session")
+def small() -> Small:
+    """A component of one module with these `fields`, whose `on_tick` is the callback; `more` are fields of the component."""
+
+    def made(
+        fields: str = "",
+        more: str = "",
+        *,
+        memory: str = '(memory (export "memory") 1)',
+        callback: str = '(func (export "on_tick") (param i32))',
+    ) -> bytes:
+        return _assembled(f"""(component
+          (core module $main
+            {memory}
+            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
+            {callback} {fields})
+          (core instance $main (instantiate $main))
+          {more}
+          (func (export "proxy-on-tick") (param "context-id" u32) (canon lift (core func $main "on_tick"))))""")
+
+    return made

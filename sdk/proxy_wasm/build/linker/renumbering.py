@@ -152,7 +152,20 @@ class Renumbering:
         segments = [
             b"\0" + bytes([op.I32_CONST]) + signed(start) + _END + binary.vector(items) for start, items in runs
         ]
+        if declared := self._referenced():
+            segments.append(b"\3\0" + binary.vector(u32(number) for number in declared))
         return binary.section(Section.ELEMENT, binary.vector(segments))
+
+    def _referenced(self) -> list[int]:
+        """Functions of which a body takes a reference; they have to be declared."""
+        return sorted(
+            {
+                self.functions[unit.functions[Reader(token, "code", 1).u32()]]
+                for unit, tokens in zip(self.program.units, self.tokens, strict=True)
+                for token in tokens
+                if token[:1] == bytes([op.REF_FUNC])
+            }
+        )
 
     def _code_section(self) -> bytes:
         replacements = [
