@@ -143,12 +143,17 @@ def expose() -> Expose:
 
 
 class Small(Protocol):
-    def __call__(self, fields: str = ..., more: str = ..., *, memory: str = ..., callback: str = ...) -> bytes: ...
+    def __call__(
+        self, fields: str = ..., more: str = ..., *, memory: str = ..., callback: str = ..., hostcall: str = ...
+    ) -> bytes: ...
 
 
 @pytest.fixture(scope="session")
 def small() -> Small:
-    """A component of one module with these `fields`, whose `on_tick` is the callback; `more` are fields of the component."""
+    """A component of one module with these `fields`, whose `on_tick` is the callback; `more` are fields of the component.
+
+    `hostcall` is the kebab-case name of one from u32 to u32 that the module can call as `$host`.
+    """
 
     def made(
         fields: str = "",
@@ -156,13 +161,22 @@ def small() -> Small:
         *,
         memory: str = '(memory (export "memory") 1)',
         callback: str = '(func (export "on_tick") (param i32))',
+        hostcall: str = "",
     ) -> bytes:
+        lowered = imported = argument = ""
+        if hostcall:
+            lowered = f"""(import "{hostcall}" (func $host (param "value" u32) (result u32)))
+              (core func $host (canon lower (func $host)))"""
+            imported = f'(import "$root" "{hostcall}" (func $host (param i32) (result i32)))'
+            argument = f'(with "$root" (instance (export "{hostcall}" (func $host))))'
         return _assembled(f"""(component
+          {lowered}
           (core module $main
+            {imported}
             {memory}
             (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
             {callback} {fields})
-          (core instance $main (instantiate $main))
+          (core instance $main (instantiate $main {argument}))
           {more}
           (func (export "proxy-on-tick") (param "context-id" u32) (canon lift (core func $main "on_tick"))))""")
 

@@ -85,7 +85,7 @@ def restores_pointer(tokens: list[Token], pointers: StackPointerTokens) -> bool:
     return lowers == raises
 
 
-_LOWERING = re.compile(rb"\x6b(?:\x22" + _INDEX + rb"(?:\x21" + _INDEX + rb"\x20\1)?|\x21" + _INDEX + rb"\x20\3)\Z")
+_LOWERING = re.compile(rb"\x6b(?:\x22" + _INDEX + rb"(?:\x21" + _INDEX + rb"\x20\1)?|\x21" + _INDEX + rb"\x20\3)?\Z")
 
 
 _GET, _SET = bytes([GLOBAL_GET]), bytes([GLOBAL_SET])
