@@ -31,7 +31,7 @@ class Vm:
 
     def __init__(self, module: bytes, handlers: Mapping[str, Handler]) -> None:
         config = wasmtime.Config()
-        config.max_wasm_stack = 1 << 20
+        config.max_wasm_stack = 2 << 20
         engine = wasmtime.Engine(config)
         compiled = wasmtime.Module(engine, module)
         self.store = wasmtime.Store(engine)

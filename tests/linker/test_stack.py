@@ -131,18 +131,6 @@ def test_a_function_that_changes_its_pointer_is_wrapped(
     assert charge(run(expose(module))) >= native_frame(1, 2, 1)
 
 
-def test_writing_another_local_is_no_change_of_the_pointer(small: "Small") -> None:
-    # i32.const 0x121 is encoded as 41 a1 02: the bytes 21 and 02 look like `local.set`; $c has a two-byte index that ends like $a
-    body = "(local.set $b (i32.const 0x10a1)) (local.set $n (local.get $n))"
-    assert wrapped(link(small(framed("f", body + recurse("f")), memory=MEMORY, callback=TICK))) == set()
-
-
-def test_bytes_that_look_like_a_write_of_the_pointer_are_none(small: "Small") -> None:
-    body = "(drop (i32.const 0x0a1)) (drop (f32.reinterpret_i32 (i32.const 0))) (drop (f32.const nan:0x012100))"
-    literal = "(drop (i64.reinterpret_f64 (f64.const 0x1.0000001210121p+1)))"
-    assert wrapped(link(small(framed("f", body + literal + recurse("f")), memory=MEMORY, callback=TICK))) == set()
-
-
 def test_a_function_without_frame_is_wrapped_where_it_calls_itself(
     small: "Small", run: "Run", expose: "Expose"
 ) -> None:

@@ -79,13 +79,19 @@ def restores_pointer(tokens: list[Token], pointers: StackPointerTokens) -> bool:
     Compiled code always does. The functions that componentize-py generates do not: a lifted function only lowers the pointer and leaves its
     frame to the post-return function, which only raises it.
     """
-    sets = [run for run, token in tokens if token[:1] == _SET and pointers.is_pointer(token)]
-    lowers = any(_LOWERING.search(run) for run in sets)
-    raises = any(run.endswith(b"\x6a") for run in sets)
+    lowers = raises = False
+    before = b""
+    for run, token in tokens:
+        if token[:1] == _SET and pointers.is_pointer(token):
+            lowers |= _LOWERING.search(run) is not None
+            raises |= run.endswith(b"\x6a") or (not run and _ADDITION.fullmatch(before) is not None)
+        before = token
     return lowers == raises
 
 
 _LOWERING = re.compile(rb"\x6b(?:\x22" + _INDEX + rb"(?:\x21" + _INDEX + rb"\x20\1)?|\x21" + _INDEX + rb"\x20\3)?\Z")
+_ADDITION = re.compile(rb"\x23" + _INDEX + rb"\x41" + _INDEX + rb"\x6a")
+"""`global.get; i32.const; i32.add`, which is one token."""
 
 
 _GET, _SET = bytes([GLOBAL_GET]), bytes([GLOBAL_SET])
@@ -99,7 +105,7 @@ def _epilogue(pointer: bytes, size: int) -> bytes:
     return b"\x20" + pointer + _addition(size)
 
 
-def enlarge(tokens: list[Token], extra: int) -> list[Token]:
+def enlarge(tokens: list[Token], extra: int, pointers: StackPointerTokens) -> list[Token]:
     """The instructions of a function with a frame, its frame `extra` bytes larger."""
     prologue = _PROLOGUE.fullmatch(tokens[1][0])
     if prologue is None:
@@ -109,7 +115,7 @@ def enlarge(tokens: list[Token], extra: int) -> list[Token]:
     enlarged = [tokens[0], (first, tokens[1][1])]
     old, new = _addition(size), _addition(size + extra)
     for run, token in tokens[2:]:
-        if token[:1] == _SET and run.endswith(old):
+        if token[:1] == _SET and run.endswith(old) and pointers.is_pointer(token):
             enlarged.append((run[: -len(old)] + new, token))
         else:
             enlarged.append((run, token))

@@ -122,7 +122,8 @@ def charges(program: Program, bodies: Mapping[int, Body | None], stack_pointer: 
             parameters = len(program.functions[number].type.parameters)
             result.wrapped[number] = _aligned(max(0, missing) + native_frame(parameters, 0, 0))
         elif missing > 0:
-            result.rewritten[number] = enlarge(_body(bodies, number).tokens, _aligned(missing))
+            pointers = profiler.pointers[program.functions[number].unit]
+            result.rewritten[number] = enlarge(_body(bodies, number).tokens, _aligned(missing), pointers)
     for number in profiler.named(DEALLOCATE, profiles):
         result.rewritten[number] = _with_later_trashcan(result.rewritten.get(number, _body(bodies, number).tokens))
     return result
