@@ -1,0 +1,107 @@
+"""A component of componentize-py, compiled once for this file: what holds of small components holds of CPython."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import wasmtime
+
+from proxy_wasm.abi.signatures import HOSTCALLS, WASI_IMPORTS
+from proxy_wasm.build.cache import Cache
+from proxy_wasm.build.componentize import componentize
+from proxy_wasm.build.dependencies import install
+from proxy_wasm.build.inputs import collect
+from proxy_wasm.build.linker import LinkOptions, link
+from proxy_wasm.build.settings import Project
+from proxy_wasm.build.wasm.component import read_component
+from proxy_wasm.build.wasm.module import read_module
+
+OPTIONS = LinkOptions(callbacks=("on_context_create", "on_vm_start", "on_configure", "on_request_headers", "on_delete"))
+PROGRAM = """
+import sys
+from pathlib import Path
+from proxy_wasm.build.linker import LinkOptions, link
+Path(sys.argv[2]).write_bytes(link(Path(sys.argv[1]).read_bytes(), LinkOptions(callbacks=tuple(sys.argv[3:]))))
+"""
+
+
+class Frames:
+    def __init__(self) -> None:
+        self.entries: dict[str, bytes] = {}
+
+    def get(self, key: str) -> bytes | None:
+        return self.entries.get(key)
+
+    def put(self, key: str, value: bytes) -> None:
+        self.entries[key] = value
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("real")
+
+
+@pytest.fixture(scope="module")
+def real(folder: Path) -> bytes:
+    """The component of an extension that does nothing."""
+    project = folder / "nothing"
+    project.mkdir()
+    (project / "nothing.py").write_text(
+        "from proxy_wasm import PluginContext\n\n\nclass Nothing(PluginContext):\n    pass\n"
+    )
+    (project / "pyproject.toml").write_text(
+        '[project]\nname = "nothing"\n[tool.proxy-wasm]\nplugin = "nothing:Nothing"\n'
+    )
+    loaded = Project.load(project)
+    return componentize(collect(loaded, install(loaded, Cache(folder / "cache"))), loaded)
+
+
+@pytest.fixture(scope="module")
+def frames() -> Frames:
+    return Frames()
+
+
+@pytest.fixture(scope="module")
+def linked(real: bytes, frames: Frames) -> bytes:
+    return link(real, OPTIONS, frames)
+
+
+def test_the_module_is_valid_and_imports_what_proxies_provide(linked: bytes) -> None:
+    wasmtime.Module.validate(wasmtime.Engine(), linked)
+    parsed = read_module(linked)
+    provided = {f"env.{hostcall.import_name}" for hostcall in HOSTCALLS.values()}
+    provided |= {f"wasi_snapshot_preview1.{name}" for name in WASI_IMPORTS}
+    assert {f"{item.module}.{item.name}" for item in parsed.imports} <= provided
+    assert {item.name for item in parsed.exports} == {
+        "memory",
+        "_initialize",
+        "proxy_abi_version_0_2_1",
+        "proxy_on_memory_allocate",
+        *(f"proxy_{name}" for name in OPTIONS.callbacks or ()),
+    }
+
+
+def test_less_code_than_the_component_has_is_left(real: bytes, linked: bytes) -> None:
+    component = read_component(real)
+    before = sum(read_module(real, *bounds).section_sizes.get("code", 0) for bounds in component.modules)
+    parsed = read_module(linked)
+    assert parsed.section_sizes["code"] < before
+    assert "__wasm_apply_data_relocs" not in parsed.function_names().values()
+    assert len(parsed.types) == len(set(parsed.types))
+
+
+def test_a_warm_link_equals_a_cold_one(real: bytes, linked: bytes, frames: Frames) -> None:
+    assert len(frames.entries) == 1
+    assert link(real, OPTIONS, frames) == linked
+
+
+def test_another_process_links_the_same_bytes(real: bytes, linked: bytes, folder: Path) -> None:
+    (folder / "component.wasm").write_bytes(real)
+    subprocess.run(
+        [sys.executable, "-c", PROGRAM, folder / "component.wasm", folder / "module.wasm", *(OPTIONS.callbacks or ())],
+        check=True,
+        env={**os.environ, "PYTHONHASHSEED": "7"},
+    )
+    assert (folder / "module.wasm").read_bytes() == linked
