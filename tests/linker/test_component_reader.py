@@ -94,7 +94,10 @@ def test_nested_components_and_their_instances_hide_what_they_define(assemble: "
             (instance $bag (export "h" (func $f)))
             (export "g" (func $f))
             (export "bag" (instance $bag)))
-          (instance $made (instantiate $inner (with "f" (func $f))))
+          (core module $m)
+          (instance $made (instantiate $inner (with "f" (func $f)) (with "m" (core module $m))))
+          (alias export $made "t" (type $u))
+          (alias outer 0 $t (type $v))
           (instance $bag (export "f" (func $f)))
           (alias export $made "g" (func $g))
           (alias export $made "bag" (instance $nested))
@@ -102,7 +105,7 @@ def test_nested_components_and_their_instances_hide_what_they_define(assemble: "
           (export "t" (type $t))
           (export "made" (instance $made)))""")
     )
-    assert found.modules == []
+    assert len(found.modules) == 1
     assert found.instances == [None, None, None, None]
     assert found.functions == [ImportedFunction("", "f"), OpaqueFunction(), OpaqueFunction()]
     assert found.exports == {"g": 1}

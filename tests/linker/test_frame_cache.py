@@ -102,6 +102,21 @@ def test_whatever_changes_the_frame_makes_another_entry(small: "Small") -> None:
     assert cache.found == []
 
 
+def test_a_module_without_code_takes_part(assemble: "Assemble") -> None:
+    component = assemble("""(component
+      (core module $memory (memory (export "memory") 1))
+      (core module $main
+        (import "env" "memory" (memory 1))
+        (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
+        (func (export "on_tick") (param i32)))
+      (core instance $memory (instantiate $memory))
+      (core instance $main (instantiate $main (with "env" (instance $memory))))
+      (func (export "proxy-on-tick") (param "context-id" u32) (canon lift (core func $main "on_tick"))))""")
+    cache = Memory()
+    assert link(component, cache=cache) == link(component, cache=cache) == link(component)
+    assert len(cache.found) == 1
+
+
 def test_other_callbacks_make_another_entry(libraries: bytes) -> None:
     cache = Memory()
     options = LinkOptions(callbacks=("on_done",))

@@ -205,6 +205,7 @@ FORWARDING = """
         ("(func $f (type $unary) (local i32) local.get 1 i32.const 1 call_indirect (type $unary))", True),
         ("(func $f (type $binary) local.get 1 i32.const 1 call_indirect (type $unary))", True),
         ("(func $f (type $unary) i32.const 7 i32.const 1 call_indirect (type $unary))", True),
+        ("(func $f (type $unary) local.get 0 local.get 0 i32.const 1 call_indirect (type $binary))", True),
         ("(func $f (type $unary) i32.const 5 i32.const 1 i32.add)", True),
     ],
 )

@@ -139,6 +139,19 @@ def test_a_table_of_another_name_makes_no_shim(assemble: "Assemble") -> None:
     assert Resolution(component).instances == [number(component, module) for module in (0, 1)]
 
 
+def test_a_fixup_whose_table_is_no_table_is_none(assemble: "Assemble") -> None:
+    component = read_component(
+        assemble("""(component
+          (import "f" (func $f))
+          (core func $f (canon lower (func $f)))
+          (core module $m (import "" "$imports" (func)))
+          (core instance $m (instantiate $m (with "" (instance (export "$imports" (func $f)))))))""")
+    )
+    instance = number(component, 0)
+    assert Resolution(component).instances == [instance]
+    assert resolve(component, instance) == [HostFunction("f")]
+
+
 def test_a_missing_argument_is_named(assemble: "Assemble") -> None:
     component = read_component(
         assemble('(component (core module $m (import "env" "f" (func))) (core instance (instantiate $m)))')
@@ -261,3 +274,16 @@ def test_a_callback_is_found_with_its_post_return(assemble: "Assemble") -> None:
         resolution.callback("absent")
     with pytest.raises(LinkError, match=r"the exported function 'again' is not lifted from a core function"):
         resolution.callback("again")
+
+
+def test_a_callback_that_goes_straight_to_the_host_is_refused(assemble: "Assemble") -> None:
+    resolution = Resolution(
+        read_component(
+            assemble("""(component
+              (import "done" (func $done))
+              (core func $done (canon lower (func $done)))
+              (func (export "run") (canon lift (core func $done))))""")
+        )
+    )
+    with pytest.raises(LinkError, match=r"core function 0 is lifted, but no core module defines it"):
+        resolution.callback("run")

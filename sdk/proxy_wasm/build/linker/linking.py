@@ -90,11 +90,10 @@ class _Linker:
         """The one memory: whatever the instance behind a callback, or the allocator, uses."""
         definitions = [callback.function for callback in callbacks.values()]
         definitions.append(self._symbol("cabi_realloc"))
-        for target in definitions:
-            if isinstance(target, Definition):
-                memory = self._memory_of(target.instance)
-                if memory is not None:
-                    return memory
+        for definition in definitions:
+            memory = self._memory_of(definition.instance)
+            if memory is not None:
+                return memory
         raise LinkError("the component has no memory that its callbacks share")
 
     def _symbol(self, name: str) -> Definition:
@@ -140,14 +139,12 @@ class _Linker:
         for instance in instances:
             module = self.resolution.module(instance)
             for item in module.imported(Kind.FUNCTION):
-                match self.resolution.resolve_import(instance, item):
-                    case HostFunction(name):
-                        hostcalls.add(name)
-                    case WasiFunction(interface, name):
-                        assert isinstance(item.type, int)  # noqa: S101 - the reader's invariant
-                        replaced[interface, name] = core_signature(module.types[item.type])
-                    case Definition():
-                        pass
+                target = self.resolution.resolve_import(instance, item)
+                if isinstance(target, HostFunction):
+                    hostcalls.add(target.name)
+                elif isinstance(target, WasiFunction):
+                    assert isinstance(item.type, int)  # noqa: S101 - the reader's invariant
+                    replaced[target.interface, target.name] = core_signature(module.types[item.type])
         return _module_text(
             _known_hostcalls(hostcalls),
             {name: callback.post_return is not None for name, callback in callbacks.items()},

@@ -101,10 +101,7 @@ class AdapterLinks:
             case module if module == LINKER_MODULE:
                 return self.memory
             case module if module == SYMBOL_MODULE:
-                target = resolution.symbol(item.name, item.kind)
-                if target is None:
-                    raise LinkError(f"no module of the component exports a {item.kind.name.lower()} {item.name!r}")
-                return target
+                return resolution.symbol(item.name, item.kind)
             case _:
                 return None
 

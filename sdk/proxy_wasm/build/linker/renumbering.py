@@ -7,7 +7,6 @@ the same in almost every build. `Frame` is that part, in a form that a cache can
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from proxy_wasm.build.errors import LinkError
 from proxy_wasm.build.linker import instructions as op
 from proxy_wasm.build.linker.instructions import Token
 from proxy_wasm.build.linker.program import Function, GlobalVariable, Program, Unit
@@ -219,8 +218,7 @@ class Renumbering:
 
     def _guard(self, number: int, function: Function) -> bytes:
         """A body that calls the function's own with the stack pointer lowered by its weight."""
-        if self.stack_pointer is None:
-            raise LinkError("functions are to be charged for stack, but the component has no __stack_pointer")
+        assert self.stack_pointer is not None  # noqa: S101 - without one, nothing is charged
         pointer = u32(self.variables[self.stack_pointer])
         load, store = bytes([op.GLOBAL_GET]) + pointer, bytes([op.GLOBAL_SET]) + pointer
         weight = bytes([op.I32_CONST]) + signed(self.weights[number])

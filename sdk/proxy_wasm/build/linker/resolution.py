@@ -60,8 +60,8 @@ Target = Definition | HostFunction | WasiFunction
 class Callback:
     """An exported function of the world: the core function that it is lifted from, and its post-return function."""
 
-    function: Target
-    post_return: Target | None
+    function: Definition
+    post_return: Definition | None
 
 
 def wasi_interface(module: str) -> str | None:
@@ -217,8 +217,11 @@ class Resolution:
             None if post_return is None else self._core_function(post_return),
         )
 
-    def _core_function(self, index: int) -> Target:
-        return self.resolve_item(CoreItem(Kind.FUNCTION, index), Kind.FUNCTION)
+    def _core_function(self, index: int) -> Definition:
+        target = self.resolve_item(CoreItem(Kind.FUNCTION, index), Kind.FUNCTION)
+        if not isinstance(target, Definition):
+            raise LinkError(f"core function {index} is lifted, but no core module defines it")
+        return target
 
     def symbol(self, name: str, kind: Kind) -> Definition | None:
         """What the first instance that exports `name` itself defines under it; `None` where there is no such symbol."""
