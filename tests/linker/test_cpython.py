@@ -167,6 +167,13 @@ def test_a_checked_function_with_a_frame_keeps_it_under_its_wrapper(
     assert result(vm, 100_000) == -1
 
 
+def test_a_check_of_another_type_is_refused(small: "Small") -> None:
+    fields = """(func $Py_EnterRecursiveCall (param i64) (result i32) i32.const 0)
+      (table 1 funcref) (elem (i32.const 0) func $Py_EnterRecursiveCall)"""
+    with pytest.raises(LinkError, match=r"Py_EnterRecursiveCall has the type \(i64\) -> \(i32\), the linker calls"):
+        link(small(fields, memory=MEMORY))
+
+
 def test_without_cpythons_check_nothing_is_checked(small: "Small", run: "Run", expose: "Expose") -> None:
     module = link(small(nested("PyObject_Hash"), memory=MEMORY, callback=tick("PyObject_Hash")))
     vm = run(expose(module))

@@ -36,7 +36,7 @@ from proxy_wasm.build.linker.instructions import CALL, CALL_INDIRECT, Token, ski
 from proxy_wasm.build.linker.program import Program
 from proxy_wasm.build.linker.reachability import Body
 from proxy_wasm.build.wasm.binary import Reader
-from proxy_wasm.build.wasm.module import FunctionType
+from proxy_wasm.build.wasm.module import I32, FunctionType
 
 THREAD_STATE = "PyGILState_GetThisThreadState"
 """libpython's function that returns the thread state while none is attached."""
@@ -79,6 +79,7 @@ EMPTY_STRING = 16
 
 CHECK_FUNCTION = "Py_EnterRecursiveCall"
 """libpython's function that raises `RecursionError` where the stack pointer is beyond the limit."""
+_CHECK_TYPE = FunctionType(bytes([I32]), bytes([I32]))
 
 
 @dataclass(slots=True)
@@ -169,6 +170,8 @@ class _Profiler:
         check = next(iter(self.named(CHECK_FUNCTION, defined)), None)
         if check is None:
             return {}
+        if (found := self.program.functions[check].type) != _CHECK_TYPE:
+            raise LinkError(f"{CHECK_FUNCTION} has the type {found}, the linker calls {_CHECK_TYPE}")
         errors = {number: error_result(self._name(number), self.program.functions[number].type) for number in defined}
         return {number: Check(check, self.limit, error) for number, error in errors.items() if error is not None}
 
