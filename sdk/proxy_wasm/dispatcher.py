@@ -17,7 +17,8 @@ No exception leaves a callback, for it would end the VM and with it every stream
 - while a stream's object is made: the same, at the stream's first callback (`Unmade`), since there is nothing to answer before;
 - in `on_log` and `on_done`: logged, no more.
 
-That path must work when memory is short: the stand-ins exist from the start, and the last resort of each step is a constant.
+That path must work when memory is short: the stand-ins exist from the start, the last resort of each step is a constant, and a reserve of
+memory is given up for it.
 
 In Wasm every exception is caught, `SystemExit` and `KeyboardInterrupt` too. In a native test `KeyboardInterrupt` passes, since it is meant
 for the test run.
@@ -30,6 +31,7 @@ The stream callbacks are written out, six times nearly the same, because they ar
 # ruff: noqa: SLF001, ARG002
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from proxy_wasm.abi.enums import NO_GRPC_STATUS, Action, BufferType, StreamType
@@ -48,7 +50,7 @@ from proxy_wasm.contexts import (
 )
 from proxy_wasm.errors import ConfigurationError
 from proxy_wasm.failed_streams import Answered, Closed, NotMadeError, Passed, Unmade
-from proxy_wasm.failures import log_error, report
+from proxy_wasm.failures import forget_locals, log_error, report
 from proxy_wasm.host import (
     CALLBACK_OF_PHASE,
     END,
@@ -68,6 +70,9 @@ Stream = HttpContext[Any]
 FAILURE_STATUS = 500
 FAILURE_DETAILS = b"python_exception"
 """The response code's details of the local response to a stream whose callback failed."""
+
+_RESERVE = 65_536
+"""Bytes of memory that are kept for the end of a stream whose callback has taken all other memory."""
 
 _CONTINUE, _PAUSE = int(Action.CONTINUE), int(Action.PAUSE)
 _LAST_ACTION = 4
@@ -118,6 +123,7 @@ class Dispatcher:
         self._plugins: dict[int, PluginContext] = {}
         self._streams: dict[int, Stream] = {}
         self._log = ProxyLog(hostcalls)
+        self._reserve = bytearray()
         self._no_plugin = make_plugin(PluginContext, 0, "", self._host)
         self._passed, self._answered, self._closed = (
             stand_in(self._no_plugin) for stand_in in (Passed, Answered, Closed)
@@ -200,6 +206,7 @@ class Dispatcher:
         self._log.stale = True
         self._host.context_id = context_id
         self._host.phase = PLUGIN
+        self._keep_reserve()
         plugin = self._plugins.get(context_id)
         if plugin is None:  # its failure was logged when the host created it
             return 0
@@ -367,15 +374,33 @@ class Dispatcher:
         """End a stream whose callback failed, and give the action that the callback returns to the host."""
         if self._native and isinstance(error, KeyboardInterrupt):
             raise error
-        try:
-            stream = self._streams[context_id]
-            if not isinstance(error, NotMadeError):
-                report(self._hostcalls, f"{type(stream).__name__}.{CALLBACK_OF_PHASE[phase]}", error)
-            if stream.plugin.fail_open:
-                return self._pass(context_id, stream, phase)
-            return self._end(context_id, stream, phase)
-        except BaseException:  # noqa: BLE001 - better a stream that hangs than one that passes, or a dead VM
-            return _PAUSE
+        short = isinstance(error, MemoryError)
+        while True:
+            try:
+                if short:
+                    self._reserve.clear()
+                    forget_locals(error)
+                action = self._handle(context_id, phase, error)
+            except BaseException as further:  # noqa: BLE001 - see below
+                if isinstance(further, MemoryError) and not short:
+                    short = True
+                    continue
+                action = _PAUSE  # better a stream that hangs than one that passes, or a dead VM
+            self._keep_reserve()
+            return action
+
+    def _keep_reserve(self) -> None:
+        if not self._reserve:
+            with suppress(MemoryError):
+                self._reserve.extend(bytes(_RESERVE))
+
+    def _handle(self, context_id: int, phase: int, error: BaseException) -> int:
+        stream = self._streams[context_id]
+        if not isinstance(error, NotMadeError):
+            report(self._hostcalls, f"{type(stream).__name__}.{CALLBACK_OF_PHASE[phase]}", error)
+        if stream.plugin.fail_open:
+            return self._pass(context_id, stream, phase)
+        return self._end(context_id, stream, phase)
 
     def _pass(self, context_id: int, stream: Stream, phase: int) -> int:
         self._streams[context_id] = self._passed

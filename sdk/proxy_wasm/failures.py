@@ -10,6 +10,11 @@ from proxy_wasm.log import log_bytes
 LONGEST_REPORT = 16_384
 """In bytes. A traceback can be as long as the recursion was deep."""
 
+_LOG_FAILED = suppress(BaseException)
+"""A log that cannot be written must not decide over a request."""
+_STILL_RUNNING = suppress(RuntimeError)
+"""For our own frames. Made beforehand, since it is entered where memory is short."""
+
 _UNSPEAKABLE = b"an exception left a callback, and another its report (out of memory, most likely)"
 
 
@@ -18,7 +23,7 @@ def report(hostcalls: Hostcalls, where: str, error: BaseException) -> None:
     try:
         frames = error.__traceback__
         if isinstance(error, MemoryError):
-            _forget_locals(error)
+            forget_locals(error)
         lines = traceback.format_exception(type(error), error, frames.tb_next if frames is not None else None)
         text = _shortened(log_bytes(f"exception in {where}\n{''.join(lines)}".rstrip("\n")))
     except BaseException:  # noqa: BLE001 - MemoryError, or an author's __str__: this is the last resort
@@ -28,15 +33,15 @@ def report(hostcalls: Hostcalls, where: str, error: BaseException) -> None:
 
 def log_error(hostcalls: Hostcalls, message: bytes) -> None:
     """Write to the proxy's log at level error. Never raises."""
-    with suppress(BaseException):  # a log that cannot be written must not decide over a request
+    with _LOG_FAILED:
         hostcalls.log(int(LogLevel.ERROR), message)
 
 
-def _forget_locals(error: BaseException) -> None:
+def forget_locals(error: BaseException) -> None:
     """Free what the frames of the traceback hold: the memory that ran out, most likely."""
     frames = error.__traceback__
     while frames is not None:
-        with suppress(RuntimeError):  # still running: our own
+        with _STILL_RUNNING:
             frames.tb_frame.clear()
         frames = frames.tb_next
 

@@ -421,6 +421,28 @@ def test_a_report_for_which_there_is_no_memory_is_a_constant(
     assert stream.local_response.status == 500
 
 
+@pytest.mark.parametrize("error", [LookupError, MemoryError])
+@pytest.mark.parametrize("lacking", [0, 1, 2])
+def test_an_answer_for_which_memory_is_lacking_is_tried_again(
+    start: "StartProxy", error: type[BaseException], lacking: int
+) -> None:
+    proxy = failing(start, "request_headers", error=error)
+    stream = proxy.stream()
+    answer = proxy.host.send_local_response
+    failures = iter([MemoryError] * lacking)
+
+    def short_of_memory(*arguments: Any, **named: Any) -> None:  # noqa: ANN401 - as the hostcall
+        for failure in failures:
+            raise failure
+        answer(*arguments, **named)
+
+    proxy.host.send_local_response = short_of_memory
+    assert stream.request_headers() == Action.PAUSE
+    tries = 1 if error is MemoryError else 2  # after the first lack of memory there is a reserve
+    assert len(stream.side.local_responses) == (1 if lacking < tries else 0)
+    assert proxy.stream().request_headers() == Action.PAUSE
+
+
 def test_a_long_report_keeps_its_beginning_and_its_end(start: "StartProxy") -> None:
     def exception(depth: int) -> Exception:
         error = LookupError(f"at depth {depth} " + "x" * 200)
