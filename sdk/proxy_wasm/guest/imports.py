@@ -4,6 +4,7 @@ Importing this module begins the time of the build, `end` ends it. In between st
 same names (`proxy_wasm.guest.stand_ins`). Afterwards there is no file system: a module that nobody imported until then can never be imported.
 """
 
+import codecs
 import sys
 from collections.abc import Iterable
 from importlib import import_module
@@ -15,6 +16,7 @@ _COMPANIONS = {
     "collections": ("heapq",),
     "datetime": ("_strptime",),
     "encodings": ("encodings.ascii", "encodings.latin_1"),
+    "json": tuple(f"encodings.utf_{name}" for name in ("8_sig", "16", "16_be", "16_le", "32", "32_be", "32_le")),
     "pickle": ("_compat_pickle",),
     "uuid": ("hashlib",),
 }
@@ -67,6 +69,14 @@ class _NothingElse:
         raise ModuleNotFoundError(msg, name=name)
 
 
+def _unknown_encoding(name: str) -> None:
+    """The last one to be asked for an encoding; raises `LookupError`."""
+    msg = (
+        f"unknown encoding in this build: {name!r}; a filter that needs it must import encodings.{name} at module level"
+    )
+    raise LookupError(msg)
+
+
 def end() -> None:
     """From now on only what is loaded or compiled into the interpreter can be imported."""
     for name in _RUNTIME:
@@ -79,3 +89,4 @@ def end() -> None:
     sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, "__name__", "") != "PathFinder"]
     sys.meta_path.append(_NothingElse)
     sys.path_importer_cache.clear()
+    codecs.register(_unknown_encoding)
