@@ -1,5 +1,6 @@
 """A component of two libraries, linked and run: it does what the component does."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -213,7 +214,10 @@ def test_two_processes_link_the_same_bytes(libraries: bytes, linked: bytes, tmp_
     program = "import sys; from proxy_wasm.build.linker import link; sys.stdout.buffer.write(link(open(sys.argv[1], 'rb').read()))"
     for seed in ("1", "2"):
         done = subprocess.run(
-            [sys.executable, "-c", program, source], capture_output=True, check=True, env={"PYTHONHASHSEED": seed}
+            [sys.executable, "-c", program, source],
+            capture_output=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
         )
         assert done.stdout == linked
 
