@@ -151,6 +151,7 @@ class _Linker:
             replaced,
             initialize=self._initialize_text(instances),
             has_stack=self.resolution.symbol("__stack_pointer", Kind.GLOBAL) is not None,
+            frees=self.resolution.symbol(adapters.FREE, Kind.FUNCTION) is not None,
         )
 
     def _initialize_text(self, instances: list[int]) -> str | None:
@@ -238,9 +239,10 @@ def _module_text(
     *,
     initialize: str | None,
     has_stack: bool,
+    frees: bool,
 ) -> str:
     """The text of the adapters' module."""
-    imports, functions = adapters.edge_text(hostcalls, callbacks)
+    imports, functions = adapters.edge_text(hostcalls, callbacks, frees=frees)
     if replaced:
         if not has_stack:
             raise LinkError("the component imports WASI, but exports no __stack_pointer")
