@@ -340,6 +340,34 @@ def test_the_memory_may_be_the_allocators_alone(assemble: "Assemble", run: "Run"
     assert vm.call("proxy_on_memory_allocate", 5) == 1024
 
 
+def test_a_component_that_has_free_frees_what_it_passes_to_hostcalls(assemble: "Assemble", run: "Run") -> None:
+    """componentize-py 0.25 copies bytes for each hostcall and forgets the copy."""
+    vm = run(
+        link(
+            assemble("""(component
+              (import "proxy-log" (func $log (param "level" u32) (param "message" (list u8)) (result u32)))
+              (core module $memory (memory (export "memory") 1))
+              (core module $libc
+                (import "env" "memory" (memory 1))
+                (func (export "free") (param i32) (i32.store (i32.const 64) (local.get 0))))
+              (core module $main
+                (import "env" "memory" (memory 1))
+                (import "$root" "proxy-log" (func $log (param i32 i32 i32) (result i32)))
+                (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
+                (func (export "on_tick") (param i32) (drop (call $log (i32.const 2) (i32.const 512) (i32.const 3)))))
+              (core instance $memory (instantiate $memory))
+              (alias core export $memory "memory" (core memory $m))
+              (core func $log (canon lower (func $log) (memory $m)))
+              (core instance (instantiate $libc (with "env" (instance $memory))))
+              (core instance $main (instantiate $main
+                (with "env" (instance $memory)) (with "$root" (instance (export "proxy-log" (func $log))))))
+              (func (export "proxy-on-tick") (param "context-id" u32) (canon lift (core func $main "on_tick"))))""")
+        )
+    )
+    vm.call("proxy_on_tick", 1)
+    assert (vm.logged(), vm.word(64)) == ([(2, 512, 3)], 512)
+
+
 def test_a_component_without_callbacks_is_a_module_without_callbacks(assemble: "Assemble", run: "Run") -> None:
     vm = run(
         link(

@@ -114,7 +114,7 @@ class _Linker:
         needed: set[int] = set()
         pending: list[Target | None] = [memory, self._symbol("cabi_realloc")]
         pending += [self.resolution.symbol("__stack_pointer", Kind.GLOBAL)]
-        pending += [self.resolution.symbol(stack.THREAD_STATE, Kind.FUNCTION)]
+        pending += [self.resolution.symbol(name, Kind.FUNCTION) for name in (adapters.FREE, stack.THREAD_STATE)]
         for callback in callbacks.values():
             pending += (callback.function, callback.post_return)
         for instance in self.resolution.instances:
