@@ -34,6 +34,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from proxy_wasm.abi.callbacks import LIFECYCLE_CALLBACKS
 from proxy_wasm.abi.enums import NO_GRPC_STATUS, Action, BufferType, StreamType
 from proxy_wasm.abi.hostcalls import Hostcalls, HostError
 from proxy_wasm.configuration import Configuration
@@ -78,12 +79,10 @@ _CONTINUE, _PAUSE = int(Action.CONTINUE), int(Action.PAUSE)
 _LAST_ACTION = 4
 """The largest number that Envoy's filter statuses have."""
 
-_ALWAYS = ("on_context_create", "on_vm_start", "on_configure", "on_done", "on_delete")
-
 
 def used_callbacks() -> list[str]:
     """Names of the callbacks that a module has to export: those of every life cycle, and all that a loaded class overrides."""
-    return [name for name in _callback_names() if name in _ALWAYS or _is_overridden(name)]
+    return [name for name in _callback_names() if name in LIFECYCLE_CALLBACKS or _is_overridden(name)]
 
 
 def _callback_names() -> list[str]:

@@ -21,7 +21,8 @@ from proxy_wasm.abi import (
     hostcalls,
     wit,
 )
-from proxy_wasm.abi.signatures import CALLBACKS, HOSTCALLS, LIFECYCLE_CALLBACKS, CoreSignature, Wire
+from proxy_wasm.abi.callbacks import LIFECYCLE_CALLBACKS
+from proxy_wasm.abi.signatures import CALLBACKS, HOSTCALLS, CoreSignature, Wire
 
 
 def test_every_enum_counts_from_zero_as_the_specification_does() -> None:

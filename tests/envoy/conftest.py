@@ -2,17 +2,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from wasmtime import wat2wasm
 
 from proxy_wasm.envoy import FilteringEnvoy, RunningFilter, WasmFilter
-
-
-@pytest.fixture(scope="session")
-def module(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`filter.wat`, assembled."""
-    path = tmp_path_factory.mktemp("module") / "filter.wasm"
-    path.write_bytes(wat2wasm((Path(__file__).parent / "filter.wat").read_text()))
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -174,6 +174,13 @@ def test_a_check_of_another_type_is_refused(small: "Small") -> None:
         link(small(fields, memory=MEMORY))
 
 
+def test_cpython_whose_check_nothing_reaches_is_refused(small: "Small") -> None:
+    fields = """(func $PyGILState_GetThisThreadState (result i32) i32.const 0)
+      (table 1 funcref) (elem (i32.const 0) func $PyGILState_GetThisThreadState)"""
+    with pytest.raises(LinkError, match=r"holds CPython, but nothing reaches Py_EnterRecursiveCall"):
+        link(small(fields, memory=MEMORY))
+
+
 def test_without_cpythons_check_nothing_is_checked(small: "Small", run: "Run", expose: "Expose") -> None:
     module = link(small(nested("PyObject_Hash"), memory=MEMORY, callback=tick("PyObject_Hash")))
     vm = run(expose(module))

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxy_wasm import Action, Headers, HttpContext, LogLevel, PluginContext
-from proxy_wasm.abi.signatures import CALLBACKS, LIFECYCLE_CALLBACKS
+from proxy_wasm.abi.callbacks import LIFECYCLE_CALLBACKS
+from proxy_wasm.abi.signatures import CALLBACKS
 from proxy_wasm.dispatcher import used_callbacks
 
 if TYPE_CHECKING:

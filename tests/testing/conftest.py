@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import pytest
-from wasmtime import wat2wasm
 
 GREETER = """
 from proxy_wasm import Action, ConfigurationError, Headers, HttpContext, PluginContext
@@ -32,14 +31,6 @@ name = "{name}"
 [tool.proxy-wasm]
 plugin = "{name}:Greeter"
 """
-
-
-@pytest.fixture(scope="session")
-def module(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The filter of tests/envoy/filter.wat, assembled."""
-    path = tmp_path_factory.mktemp("module") / "filter.wasm"
-    path.write_bytes(wat2wasm((Path(__file__).parents[1] / "envoy/filter.wat").read_text()))
-    return path
 
 
 @pytest.fixture

@@ -6,6 +6,9 @@ parameters and meanings are those of the specification (proxy-wasm/spec, abi-ver
 
 from typing import Protocol
 
+LIFECYCLE_CALLBACKS = ("on_context_create", "on_vm_start", "on_configure", "on_done", "on_delete")
+"""Callbacks that every module exports, whatever its plugins override: contexts are made and forgotten in them."""
+
 
 class Callbacks(Protocol):
     """One method for each callback; none may raise."""

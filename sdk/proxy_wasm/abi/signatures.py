@@ -237,9 +237,6 @@ CALLBACKS: dict[str, Callback] = {
 }
 """Every callback, by name without prefix."""
 
-LIFECYCLE_CALLBACKS = ("on_context_create", "on_vm_start", "on_configure", "on_done", "on_delete")
-"""Callbacks that every module exports, whatever its plugins override: contexts are made and forgotten in them."""
-
 MEMORY_ALLOCATE_EXPORT = "proxy_on_memory_allocate"
 MEMORY_ALLOCATE = CoreSignature(("i32",), ("i32",))
 """Through it the host asks the module for memory to write results into."""

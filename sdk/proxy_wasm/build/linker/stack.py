@@ -169,6 +169,10 @@ class _Profiler:
         defined = [number for number, body in bodies.items() if body is not None]
         check = next(iter(self.named(CHECK_FUNCTION, defined)), None)
         if check is None:
+            if self.named(THREAD_STATE, defined):
+                raise LinkError(
+                    f"the component holds CPython, but nothing reaches {CHECK_FUNCTION}: its recursion would end the VM"
+                )
             return {}
         if (found := self.program.functions[check].type) != _CHECK_TYPE:
             raise LinkError(f"{CHECK_FUNCTION} has the type {found}, the linker calls {_CHECK_TYPE}")
