@@ -14,15 +14,34 @@ from proxy_wasm.emulator import (
     UpstreamResponse,
     VmFailed,
 )
+from proxy_wasm.emulator.clusters import (
+    Absent,
+    Answering,
+    Closing,
+    Cluster,
+    GrpcCall,
+    GrpcRefusal,
+    GrpcServer,
+    Silent,
+    grpc_unary,
+)
 from proxy_wasm.testing.extension import Extension
-from proxy_wasm.testing.hosts import HOST_NAMES, Host, HostName, PluginSettings, open_host
+from proxy_wasm.testing.hosts import HOST_NAMES, Connection, Host, HostName, PluginSettings, open_host
 from proxy_wasm.testing.proxy import Proxy, StartProxy, respond
 
 __all__ = [
     "HOST_NAMES",
+    "Absent",
+    "Answering",
+    "Closing",
+    "Cluster",
     "ConfigurationRejected",
+    "Connection",
     "Exchange",
     "Extension",
+    "GrpcCall",
+    "GrpcRefusal",
+    "GrpcServer",
     "Host",
     "HostName",
     "LogLevel",
@@ -30,11 +49,13 @@ __all__ = [
     "ModuleRefused",
     "PluginSettings",
     "Proxy",
+    "Silent",
     "StartProxy",
     "StreamPaused",
     "UpstreamRequest",
     "UpstreamResponse",
     "VmFailed",
+    "grpc_unary",
     "open_host",
     "respond",
 ]

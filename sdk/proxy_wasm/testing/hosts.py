@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
 from proxy_wasm.emulator import Exchange, LogRecord, Request, UpstreamRequest, UpstreamResponse
+from proxy_wasm.emulator.clusters import Cluster
 from proxy_wasm.testing.extension import Extension
 
 HostName: TypeAlias = Literal["native", "wasm", "envoy"]
@@ -12,6 +13,9 @@ HOST_NAMES: tuple[HostName, ...] = ("native", "wasm", "envoy")
 
 Upstream: TypeAlias = Callable[[UpstreamRequest], UpstreamResponse]
 """What stands behind the proxy."""
+
+TcpUpstream: TypeAlias = Callable[[bytes], bytes | None]
+"""What stands behind a proxy of connections: called with each piece that arrives; what it returns, if any, is sent back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +28,93 @@ class PluginSettings:
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     isolated: bool = False
     """Whether the plugin gets a proxy process of its own, where there are processes."""
+    clusters: Mapping[str, Cluster] = field(default_factory=dict[str, Cluster])
+    """What the proxy's clusters are, by name. They belong to the proxy: all plugins of a test can call them."""
+    vm_id: str = ""
+    """Plugins with an equal one that is not empty, of one module and VM configuration, share a VM."""
+    allow_on_headers_stop_iteration: bool = False
+    """Envoy's option of the name: pausing in headers lets the body pass through the filter meanwhile."""
+    network: bool = False
+    """Whether the plugin filters connections (`connect`), not HTTP streams (`exchange`)."""
+
+
+class Connection(Protocol):
+    """A client's TCP connection through a filter, and the connection of the proxy to the upstream behind it.
+
+    The methods are the client's, but for `close_upstream`. Waiting is for real in Envoy; in the emulator it moves the clock.
+    """
+
+    @property
+    def received(self) -> bytes:
+        """All that the client has got so far."""
+        ...
+
+    @property
+    def upstream_received(self) -> bytes:
+        """All that the upstream has got so far."""
+        ...
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection of the client is over, whoever ended it."""
+        ...
+
+    def send(self, data: bytes, *, end_of_stream: bool = False) -> None:
+        """Send `data`; with `end_of_stream` it is the last (the client closes its side and may still receive)."""
+        ...
+
+    def receive(self, size: int, *, timeout: float = ...) -> bytes:
+        """The next `size` bytes that no `receive` has returned yet.
+
+        Raises `StreamPaused` where fewer come within `timeout` seconds or before the connection is closed.
+        """
+        ...
+
+    def receive_all(self, *, timeout: float = ...) -> bytes:
+        """What no `receive` has returned yet, once the upstream's side has ended or the connection is closed.
+
+        Raises `StreamPaused` where neither happens within `timeout` seconds.
+        """
+        ...
+
+    def wait_for_upstream(self, size: int, *, timeout: float = ...) -> bytes:
+        """All that the upstream has got, once that is `size` bytes; raises `StreamPaused` as `receive` does."""
+        ...
+
+    def close(self) -> None:
+        """The client goes away; returns once the proxy is done with the connection."""
+        ...
+
+    def close_upstream(self) -> None:
+        """The upstream closes its connection."""
+        ...
+
+    def logs(self) -> list[LogRecord]:
+        """What was logged since the connection was opened."""
+        ...
 
 
 class RunningPlugin(Protocol):
-    """A configured plugin that requests can be sent through."""
+    """A configured plugin that requests or, with `network`, connections can be sent through."""
 
     def exchange(self, request: Request, upstream: Upstream, timeout: float) -> Exchange:
         """One request with everything that came of it.
 
-        Raises `StreamPaused` where it is never answered, in Envoy after `timeout` seconds.
+        Raises `StreamPaused` where it is not answered within `timeout` seconds: in the emulator those of its clock, which
+        moves only to the moments at which something is due.
         """
+        ...
+
+    def abandon(self, request: Request, upstream: Upstream, after: float) -> Exchange:
+        """One request whose client disconnects after that many seconds: the exchange as far as it came by then."""
+        ...
+
+    def connect(self, upstream: TcpUpstream) -> Connection:
+        """A connection through the filter to an upstream that answers each piece it gets."""
+        ...
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass: in the emulator that of its clock, in Envoy real time."""
         ...
 
     def logs(self) -> list[LogRecord]:

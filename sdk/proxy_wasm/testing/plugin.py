@@ -17,6 +17,7 @@ from typing import cast
 import pytest
 
 from proxy_wasm.build.settings import Project, SettingsError
+from proxy_wasm.emulator.clusters import Cluster
 from proxy_wasm.testing.extension import Extension
 from proxy_wasm.testing.hosts import HOST_NAMES, Host, HostName, PluginSettings, open_host
 from proxy_wasm.testing.proxy import Configuration, Proxy, StartProxy, configuration_bytes
@@ -123,7 +124,7 @@ def start_proxy(request: pytest.FixtureRequest, proxy_host: HostName) -> Iterato
     session = request.config.stash[_SESSION]
     with ExitStack() as running:
 
-        def start(
+        def start(  # noqa: PLR0913 - as `StartProxy`
             project: str | Path | None = None,
             configuration: Configuration = None,
             *,
@@ -131,6 +132,10 @@ def start_proxy(request: pytest.FixtureRequest, proxy_host: HostName) -> Iterato
             root_id: str = "",
             environment: Mapping[str, str] | None = None,
             isolated: bool = False,
+            clusters: Mapping[str, Cluster] | None = None,
+            vm_id: str = "",
+            allow_on_headers_stop_iteration: bool = False,
+            network: bool = False,
         ) -> Proxy:
             settings = PluginSettings(
                 configuration_bytes(configuration),
@@ -138,6 +143,10 @@ def start_proxy(request: pytest.FixtureRequest, proxy_host: HostName) -> Iterato
                 root_id,
                 environment or {},
                 isolated,
+                clusters or {},
+                vm_id,
+                allow_on_headers_stop_iteration,
+                network,
             )
             extension = session.extension(_extension_path(request.path, project))
             proxy = Proxy.start(session.host(proxy_host), extension, settings)
