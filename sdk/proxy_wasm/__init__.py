@@ -16,7 +16,10 @@ from proxy_wasm.contexts import HttpContext, PluginContext
 from proxy_wasm.errors import ConfigurationError, PhaseError, PluginReferenceError
 from proxy_wasm.headers import Headers
 from proxy_wasm.log import TRACE
+from proxy_wasm.metadata import Fields, Locality, Metadata
 from proxy_wasm.metrics import Counter, Gauge, Histogram
+from proxy_wasm.properties import Properties
+from proxy_wasm.properties.values import TrafficDirection
 
 __all__ = [
     "TRACE",
@@ -25,14 +28,19 @@ __all__ = [
     "Configuration",
     "ConfigurationError",
     "Counter",
+    "Fields",
     "Gauge",
     "Headers",
     "Histogram",
     "HostError",
     "HttpContext",
+    "Locality",
     "LogLevel",
+    "Metadata",
     "PhaseError",
     "PluginContext",
     "PluginReferenceError",
+    "Properties",
     "Status",
+    "TrafficDirection",
 ]

@@ -7,6 +7,7 @@ from proxy_wasm.abi.enums import BufferType, MapType
 from proxy_wasm.abi.hostcalls import Hostcalls
 from proxy_wasm.body import Body
 from proxy_wasm.headers import Headers
+from proxy_wasm.properties import Properties
 
 P = ParamSpec("P")
 
@@ -44,6 +45,7 @@ class Host:
         "context_id",
         "hostcalls",
         "phase",
+        "properties",
         "request_body",
         "request_headers",
         "request_trailers",
@@ -56,6 +58,7 @@ class Host:
         self.hostcalls = hostcalls
         self.context_id = 0
         self.phase = PLUGIN
+        self.properties = Properties(hostcalls)
         self.request_headers = Headers(hostcalls, MapType.HTTP_REQUEST_HEADERS)
         self.request_trailers = Headers(hostcalls, MapType.HTTP_REQUEST_TRAILERS)
         self.response_headers = Headers(hostcalls, MapType.HTTP_RESPONSE_HEADERS)
