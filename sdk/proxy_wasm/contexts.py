@@ -15,6 +15,7 @@ from proxy_wasm.errors import PhaseError
 from proxy_wasm.headers import HeaderPairs, Headers, serialize
 from proxy_wasm.host import END, PLUGIN, REQUEST_HEADERS, RESPONSE_HEADERS, Host
 from proxy_wasm.metrics import Counter, Gauge, Histogram, Metric, full_name
+from proxy_wasm.properties import Properties
 
 _logger = logging.getLogger("proxy_wasm")
 
@@ -61,7 +62,7 @@ class PluginContext:
     """Whether a stream goes on unfiltered after an exception has left one of its callbacks; else it is answered with 500."""
 
     _host: Host
-    _metrics: dict[tuple[type[Metric], str], Metric]
+    _metrics: dict[tuple[object, ...], Metric]
 
     def on_vm_start(self) -> None:
         """The VM has started. Raise `ConfigurationError` to refuse `vm_configuration`."""
@@ -79,26 +80,32 @@ class PluginContext:
     def on_done(self) -> None:
         """The proxy is about to drop the plugin: its configuration changed, or the proxy is shutting down."""
 
+    @property
+    def properties(self) -> Properties:
+        """The properties that are there without a stream: `self.properties.node.id`, `self.properties.workload.namespace`."""
+        return self._host.properties
+
     def get_property(self, *path: str | bytes) -> bytes | None:
         """The bytes of a property of the proxy, such as `get_property("node", "id")`; `None` where there is none."""
         return self.hostcalls.get_property(property_path(path))
 
-    def counter(self, name: str, **labels: str) -> Counter:
-        """The counter of that name, made if need be; labels become parts of the name."""
-        return self._metric(Counter, full_name(name, labels))
+    def counter(self, name: str, /, **labels: str) -> Counter:
+        """The counter of that name and those labels, made if need be; `ValueError` for names that no proxy could show."""
+        return self._metric(Counter, name, labels)
 
-    def gauge(self, name: str, **labels: str) -> Gauge:
-        """The gauge of that name, made if need be; labels become parts of the name."""
-        return self._metric(Gauge, full_name(name, labels))
+    def gauge(self, name: str, /, **labels: str) -> Gauge:
+        """The gauge of that name and those labels, made if need be; `ValueError` for names that no proxy could show."""
+        return self._metric(Gauge, name, labels)
 
-    def histogram(self, name: str, **labels: str) -> Histogram:
-        """The histogram of that name, made if need be; labels become parts of the name."""
-        return self._metric(Histogram, full_name(name, labels))
+    def histogram(self, name: str, /, **labels: str) -> Histogram:
+        """The histogram of that name and those labels, made if need be; `ValueError` for names that no proxy could show."""
+        return self._metric(Histogram, name, labels)
 
-    def _metric(self, kind: type[MetricT], name: str) -> MetricT:
-        metric = self._metrics.get((kind, name))
+    def _metric(self, kind: type[MetricT], name: str, labels: dict[str, str]) -> MetricT:
+        key = (kind, name, *labels.items())
+        metric = self._metrics.get(key)
         if not isinstance(metric, kind):
-            metric = self._metrics[kind, name] = kind(self.hostcalls, name)
+            metric = self._metrics[key] = kind(self.hostcalls, full_name(name, labels))
         return metric
 
 
@@ -197,6 +204,11 @@ class HttpContext(Generic[PluginT]):
     def response_trailers(self) -> Headers:
         """The response's trailers, in `on_response_trailers`, and in `on_log`."""
         return self.plugin._host.response_trailers
+
+    @property
+    def properties(self) -> Properties:
+        """The properties of the stream whose callback runs, with their types: `self.properties.request.path`."""
+        return self.plugin._host.properties
 
     def get_property(self, *path: str | bytes) -> bytes | None:
         """The bytes of a property of the stream, such as `get_property("source", "address")`; `None` where there is none.

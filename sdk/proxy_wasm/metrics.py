@@ -2,6 +2,9 @@
 
 Made by `PluginContext.counter`, `gauge` and `histogram`. Make them once, in `on_configure`, and keep them: a look-up by name per
 request costs more than counting.
+
+The ABI knows names only, and a proxy with labels extracts them from the name by regular expressions of its configuration. Labels are written as Istio
+and the C++ SDK write them, which Istio's own expressions expect: `label=.=value;.;` for each, then the name.
 """
 
 from typing import ClassVar
@@ -9,17 +12,47 @@ from typing import ClassVar
 from proxy_wasm.abi.enums import MetricType
 from proxy_wasm.abi.hostcalls import Hostcalls
 
+_RESERVED_LABEL = "le"
+"""What Prometheus calls a histogram's bounds."""
+
 
 def full_name(name: str, labels: dict[str, str]) -> str:
-    """`name`, then `.label.value` for each label in the order given; `ValueError` where a part is empty.
+    """The name under which the proxy keeps the metric `name` with `labels`, of which it extracts the labels.
 
-    Envoy's stat names have no labels; its `stats_tags` can turn such parts into tags of Prometheus.
+    The order of `labels` makes no difference. A label's value may be any text; control characters in it, and a dot beside `;` or `=`, which
+    would look like a separator, become `_`. Raises `ValueError` for a name or label that Prometheus would not take.
     """
-    parts = [name, *(part for label in labels.items() for part in label)]
-    if not all(parts):
-        msg = f"metric {name!r} with labels {labels!r}: a name, label or value is empty"
+    if not _is_name(name.replace(".", "_").replace("-", "_")) or "" in name.split("."):
+        msg = f"metric {name!r}: a name has letters, digits, '_', '-' and single dots, and begins with a letter or '_'"
         raise ValueError(msg)
-    return ".".join(parts)
+    for label in labels:
+        if not _is_name(label) or label.startswith("__") or label == _RESERVED_LABEL:
+            msg = (
+                f"metric {name}, label {label!r}: a label has letters, digits and '_', begins with a letter or a single '_', "
+                f"and is not {_RESERVED_LABEL!r}"
+            )
+            raise ValueError(msg)
+    # Short ones first: an expression for "service" that is not anchored, as Istio's are, also fits the end of "destination_service=.=".
+    encoded = [
+        f"{label}=.={_label_value(labels[label])};.;" for label in sorted(labels, key=lambda key: (len(key), key))
+    ]
+    return "".join([*encoded, name])
+
+
+def _is_name(text: str) -> bool:
+    return text.isascii() and text.isidentifier()
+
+
+def _label_value(value: str) -> str:
+    if not value.isprintable():
+        value = "".join([character if character.isprintable() else "_" for character in value])
+    if ";" in value or "=" in value:
+        for separator, replacement in _LIKE_SEPARATORS:
+            value = value.replace(separator, replacement)
+    return value
+
+
+_LIKE_SEPARATORS = ((".;", "_;"), (";.", ";_"), (".=", "_="), ("=.", "=_"))
 
 
 class Metric:
