@@ -35,7 +35,7 @@ asynchronous, and which imports all of asyncio: 1.6 MB of snapshot."""
 _PACKAGE = Path(__file__).parents[1]
 _ONLY_OUTSIDE = frozenset({"__main__.py", "abi/signatures.py", "abi/wit.py"})
 """Modules beside those that run in Wasm that never do."""
-_GUEST_PACKAGES = ("abi", "guest")
+_GUEST_PACKAGES = ("abi", "guest", "properties")
 _TOOLS = ("componentize-py", "wasmtime")
 
 
