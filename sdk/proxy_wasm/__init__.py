@@ -13,13 +13,24 @@ from proxy_wasm.abi.hostcalls import HostError
 from proxy_wasm.body import Body
 from proxy_wasm.configuration import Configuration
 from proxy_wasm.contexts import HttpContext, PluginContext
-from proxy_wasm.errors import ConfigurationError, PhaseError, PluginReferenceError
+from proxy_wasm.errors import (
+    ConfigurationError,
+    ExpressionError,
+    PhaseError,
+    PluginReferenceError,
+    UnknownForeignFunctionError,
+    UnknownQueueError,
+    UpdateConflictError,
+)
+from proxy_wasm.foreign_functions import Expression, ForeignFunctions, LifeSpan, PropertyType
 from proxy_wasm.headers import Headers
 from proxy_wasm.log import TRACE
 from proxy_wasm.metadata import Fields, Locality, Metadata
 from proxy_wasm.metrics import Counter, Gauge, Histogram
 from proxy_wasm.properties import Properties
 from proxy_wasm.properties.values import TrafficDirection
+from proxy_wasm.shared_data import SharedData
+from proxy_wasm.shared_queues import SharedQueue
 
 __all__ = [
     "TRACE",
@@ -28,12 +39,16 @@ __all__ = [
     "Configuration",
     "ConfigurationError",
     "Counter",
+    "Expression",
+    "ExpressionError",
     "Fields",
+    "ForeignFunctions",
     "Gauge",
     "Headers",
     "Histogram",
     "HostError",
     "HttpContext",
+    "LifeSpan",
     "Locality",
     "LogLevel",
     "Metadata",
@@ -41,6 +56,12 @@ __all__ = [
     "PluginContext",
     "PluginReferenceError",
     "Properties",
+    "PropertyType",
+    "SharedData",
+    "SharedQueue",
     "Status",
     "TrafficDirection",
+    "UnknownForeignFunctionError",
+    "UnknownQueueError",
+    "UpdateConflictError",
 ]

@@ -12,10 +12,13 @@ from proxy_wasm.abi.hostcalls import Hostcalls
 from proxy_wasm.body import Body, Data, octets
 from proxy_wasm.configuration import Configuration
 from proxy_wasm.errors import PhaseError
+from proxy_wasm.foreign_functions import PluginForeignFunctions, StreamForeignFunctions
 from proxy_wasm.headers import HeaderPairs, Headers, serialize
 from proxy_wasm.host import END, PLUGIN, REQUEST_HEADERS, RESPONSE_HEADERS, Host
 from proxy_wasm.metrics import Counter, Gauge, Histogram, Metric, full_name
 from proxy_wasm.properties import Properties
+from proxy_wasm.shared_data import SharedData
+from proxy_wasm.shared_queues import SharedQueue, register, resolve
 
 _logger = logging.getLogger("proxy_wasm")
 
@@ -62,7 +65,13 @@ class PluginContext:
     """Whether a stream goes on unfiltered after an exception has left one of its callbacks; else it is answered with 500."""
 
     _host: Host
+    shared_data: SharedData
+    """Values by key, shared by all VMs with the same `vm_id`."""
+    foreign_functions: PluginForeignFunctions
+    """What the proxy offers beyond the specification: signatures, compression, CEL expressions, declared properties."""
+
     _metrics: dict[tuple[object, ...], Metric]
+    _queues: dict[int, SharedQueue]
 
     def on_vm_start(self) -> None:
         """The VM has started. Raise `ConfigurationError` to refuse `vm_configuration`."""
@@ -73,6 +82,9 @@ class PluginContext:
     def http_context(self) -> "HttpContext[Any]":
         """A new object for a new HTTP stream."""
         return HttpContext(self)
+
+    def on_queue_ready(self, queue: SharedQueue, /) -> None:
+        """Something was enqueued in a queue of `shared_queue`; other workers may dequeue it before: `for item in queue.drain()`."""
 
     def on_log(self) -> None:
         """The proxy uses the plugin as an access logger: a request is over."""
@@ -101,6 +113,22 @@ class PluginContext:
         """The histogram of that name and those labels, made if need be; `ValueError` for names that no proxy could show."""
         return self._metric(Histogram, name, labels)
 
+    def shared_queue(self, name: str) -> SharedQueue:
+        """The queue `name` of this VM's `vm_id`, made if need be, for this plugin to consume; in `on_configure`.
+
+        From now on, and until another plugin or worker registers the same queue, `on_queue_ready` is called here for every item.
+        """
+        queue = self._host.call_for(self.context_id, register, self.hostcalls, name)
+        return self._queues.setdefault(queue.id, queue)
+
+    def resolve_queue(self, vm_id: str, name: str) -> SharedQueue:
+        """The queue `name` that VMs with `vm_id` (this VM's own, if empty) consume, to enqueue in.
+
+        Raises `UnknownQueueError` as long as none of them has registered it: resolve it where it is needed rather than in `on_configure`, as
+        filters start in no particular order.
+        """
+        return resolve(self.hostcalls, vm_id, name)
+
     def _metric(self, kind: type[MetricT], name: str, labels: dict[str, str]) -> MetricT:
         key = (kind, name, *labels.items())
         metric = self._metrics.get(key)
@@ -121,7 +149,10 @@ def make_plugin(plugin_class: type[PluginT], context_id: int, root_id: str, host
     plugin.vm_configuration = Configuration()
     plugin.hostcalls = host.hostcalls
     plugin._host = host
+    plugin.shared_data = SharedData(host.hostcalls)
+    plugin.foreign_functions = PluginForeignFunctions(host, context_id)
     plugin._metrics = {}
+    plugin._queues = {}
     plugin.__init__()
     return plugin
 
@@ -220,6 +251,22 @@ class HttpContext(Generic[PluginT]):
     def set_property(self, *path: str | bytes, value: Data) -> None:
         """Set a property of the stream, which other filters and access logs can read (in Envoy as filter state `wasm.PATH`)."""
         self.plugin.hostcalls.set_property(property_path(path), octets(value))
+
+    # What the proxy shares and offers
+
+    @property
+    def shared_data(self) -> SharedData:
+        """Values by key, shared by all VMs with the same `vm_id`."""
+        return self.plugin.shared_data
+
+    def resolve_queue(self, vm_id: str, name: str) -> SharedQueue:
+        """The queue `name` that VMs with `vm_id` (this VM's own, if empty) consume; `UnknownQueueError` where none has registered it."""
+        return self.plugin.resolve_queue(vm_id, name)
+
+    @property
+    def foreign_functions(self) -> StreamForeignFunctions:
+        """What the proxy offers beyond the specification: signatures, compression, filter state, the choice of the route."""
+        return StreamForeignFunctions(self.plugin._host, self.context_id)
 
     # What the stream can be told
 

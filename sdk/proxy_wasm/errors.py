@@ -3,9 +3,15 @@
 Exception
 ├── ConfigurationError            raised by authors: the configuration is refused
 ├── PluginReferenceError          a plugin's "module:Class" leads nowhere
+├── LookupError
+│   ├── UnknownForeignFunctionError    the proxy has no foreign function of that name
+│   └── UnknownQueueError         nobody has registered a shared queue of that name
 ├── RuntimeError
-│   └── PhaseError                something was used outside the callbacks in which the proxy offers it
-│       └── GoneError             a context was used after the proxy dropped it
+│   ├── PhaseError                something was used outside the callbacks in which the proxy offers it
+│   │   └── GoneError             a context was used after the proxy dropped it
+│   └── UpdateConflictError       shared data was changed by others in every attempt to update it
+├── ValueError
+│   └── ExpressionError           a CEL expression cannot be compiled, or has no value here
 ├── BodyTooLargeError             a body is larger than the limit given for it
 ├── CalloutError                  a callout brought no answer
 │   ├── CalloutArgumentError      it could not be sent as it was given; also a ValueError
@@ -78,3 +84,50 @@ class CalloutTimeoutError(CalloutError, TimeoutError):
 
 class CalloutResetError(CalloutError):
     """The connection ended, or made no sense, before the answer was whole."""
+
+
+class UnknownForeignFunctionError(LookupError):
+    """The proxy has no foreign function `name`: its version is older than the function, or it is another proxy than Envoy."""
+
+    def __init__(self, name: str, advice: str = "") -> None:
+        self.name = name
+        self._advice = advice
+        super().__init__(name)
+
+    def __str__(self) -> str:
+        return f"the proxy has no foreign function {self.name!r}" + (f": {self._advice}" if self._advice else "")
+
+
+class UnknownQueueError(LookupError):
+    """No VM with `vm_id` (this VM's own, if `None`) has registered the shared queue `name`, or all that did are gone."""
+
+    def __init__(self, name: str, vm_id: str | None) -> None:
+        self.name = name
+        self.vm_id = vm_id
+        super().__init__(name, vm_id)
+
+    def __str__(self) -> str:
+        whose = "this VM's own vm_id" if self.vm_id is None else f"vm_id {self.vm_id!r}"
+        return (
+            f"no shared queue {self.name!r} of {whose}: the plugin that consumes it has to call shared_queue({self.name!r}) "
+            "before, in on_configure, in a VM with that vm_id"
+        )
+
+
+class UpdateConflictError(RuntimeError):
+    """Other VMs changed the value at `key` in each of `attempts` attempts to update it."""
+
+    def __init__(self, key: bytes, attempts: int) -> None:
+        self.key = key
+        self.attempts = attempts
+        super().__init__(key, attempts)
+
+    def __str__(self) -> str:
+        return (
+            f"shared data {self.key!r}: changed by others in each of {self.attempts} attempts to update it; allow more attempts, "
+            "or have fewer writers per key (one key per worker, summed by the reader)"
+        )
+
+
+class ExpressionError(ValueError):
+    """A CEL expression cannot be compiled, or has no value in this callback."""

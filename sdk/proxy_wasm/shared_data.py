@@ -10,7 +10,7 @@ from collections.abc import Callable
 from proxy_wasm.abi.enums import Status
 from proxy_wasm.abi.hostcalls import Hostcalls, HostError
 from proxy_wasm.body import Data, octets
-from proxy_wasm.errors import UpdateConflict
+from proxy_wasm.errors import UpdateConflictError
 
 ABSENT = 0xFFFF_FFFF
 """The `cas` of a key that is absent: writing with it creates the key, or fails because somebody else did.
@@ -68,11 +68,11 @@ class SharedData:
         """Write what `function` makes of the value (`None` where the key is absent), and return what was written.
 
         Nothing that others write is lost: where the value changed meanwhile, `function` is called again, with the new one. So it should be quick, and have
-        no other effect. Raises `UpdateConflict` where the value changed in each of `attempts`, and what `function` raises.
+        no other effect. Raises `UpdateConflictError` where the value changed in each of `attempts`, and what `function` raises.
         """
         for _ in range(attempts):
             value, cas = self.get_with_cas(key)
             updated = octets(function(value))
             if self.compare_and_swap(key, updated, cas):
                 return updated
-        raise UpdateConflict(octets(key), attempts)
+        raise UpdateConflictError(octets(key), attempts)

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from proxy_wasm.abi.enums import Status
 from proxy_wasm.abi.hostcalls import Hostcalls, HostError
 from proxy_wasm.body import Data, octets
-from proxy_wasm.errors import QueueNotFound
+from proxy_wasm.errors import UnknownQueueError
 
 
 class SharedQueue:
     """A queue of bytes, first in, first out; made by `shared_queue` of a plugin that consumes it, `resolve_queue` elsewhere.
 
     It may be used in every callback. It is there until the last VM with the `vm_id` of its consumer is gone; from then on its methods raise
-    `QueueNotFound`.
+    `UnknownQueueError`.
     """
 
     __slots__ = ("_hostcalls", "id", "name", "vm_id")
@@ -55,7 +55,7 @@ class SharedQueue:
             yield data
 
     def _explained(self, error: HostError) -> Exception:
-        return QueueNotFound(self.name, self.vm_id) if error.status is Status.NOT_FOUND else error
+        return UnknownQueueError(self.name, self.vm_id) if error.status is Status.NOT_FOUND else error
 
 
 def register(hostcalls: Hostcalls, name: str) -> SharedQueue:
@@ -64,10 +64,10 @@ def register(hostcalls: Hostcalls, name: str) -> SharedQueue:
 
 
 def resolve(hostcalls: Hostcalls, vm_id: str, name: str) -> SharedQueue:
-    """The queue that VMs with `vm_id` (this VM's own, if empty) consume; `QueueNotFound` where none has registered it."""
+    """The queue that VMs with `vm_id` (this VM's own, if empty) consume; `UnknownQueueError` where none has registered it."""
     try:
         return SharedQueue(hostcalls, hostcalls.resolve_shared_queue(octets(vm_id), octets(name)), name, vm_id or None)
     except HostError as error:
         if error.status is Status.NOT_FOUND:
-            raise QueueNotFound(name, vm_id or None) from None
+            raise UnknownQueueError(name, vm_id or None) from None
         raise
