@@ -5,7 +5,7 @@ A cluster is one of these:
 * a response, or a function from the request that arrives to the response: HTTP, answered at once;
 * `Answering`: the same after a delay;
 * `Silent`: takes the request and never answers; `Closing`: closes the connection in place of an answer; `Absent`: nothing
-  listens there;
+  listens there; `NoHosts`: there is nowhere to connect to;
 * a `GrpcServer`: gRPC over HTTP/2, one method of yours for each event of a call; `grpc_unary` makes one of plain functions.
 
 The functions run in the process of the test, whichever host calls them; for a real proxy on another thread.
@@ -50,6 +50,11 @@ class Closing:
 @dataclass(frozen=True, slots=True)
 class Absent:
     """The cluster exists, but nothing listens at its address: connections are refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoHosts:
+    """The cluster exists, but has not a single host: the hostcall itself fails with `INTERNAL_FAILURE`."""
 
 
 class GrpcCall(Protocol):
@@ -139,13 +144,6 @@ def grpc_unary(methods: Mapping[str, Callable[[bytes], bytes]]) -> GrpcServer:
     return UnaryServer(methods)
 
 
-Cluster: TypeAlias = Respond | UpstreamResponse | Answering | Silent | Closing | Absent | GrpcServer
+Cluster: TypeAlias = Respond | UpstreamResponse | Answering | Silent | Closing | Absent | NoHosts | GrpcServer
 """What stands behind a cluster's name."""
 Clusters: TypeAlias = Mapping[str, Cluster]
-
-
-def http_cluster(cluster: Cluster) -> Answering | Silent | Closing | Absent | None:
-    """How `cluster` answers HTTP; `None` for a gRPC server."""
-    if isinstance(cluster, Answering | Silent | Closing | Absent):
-        return cluster
-    return None if isinstance(cluster, GrpcServer) else Answering(cluster)

@@ -22,6 +22,7 @@ from proxy_wasm.emulator.clusters import (
     GrpcCall,
     GrpcRefusal,
     GrpcServer,
+    NoHosts,
     Silent,
     grpc_unary,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "LogLevel",
     "LogRecord",
     "ModuleRefused",
+    "NoHosts",
     "PluginSettings",
     "Proxy",
     "Silent",
