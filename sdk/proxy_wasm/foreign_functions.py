@@ -21,6 +21,9 @@ HASH_FUNCTIONS = ("sha1", "sha224", "sha256", "sha384", "sha512")
 """What `verify_signature` and `sign` can hash with."""
 
 _ARMOUR = b"-----BEGIN "
+_UNUSABLE_KEY = "initialize"
+"""In Envoy's words where it is the key that verification fails on (crypto_impl.cc, 1.36 to 1.40)."""
+
 
 _WHERE = {
     "sign": "Envoy has it from 1.37 on",
@@ -85,7 +88,13 @@ class ForeignFunctions:
         arguments = encode(
             (1, _hash_function(hash_function)), (2, _der(public_key, "public_key")), (3, signature), (4, octets(text))
         )
-        return self._crypto("verify_signature", arguments, "public_key").flag(1)
+        result = self._crypto("verify_signature", arguments, "public_key")
+        if _UNUSABLE_KEY in result.text(2):
+            msg = (
+                "verify_signature: the proxy cannot use public_key: it is no RSA or elliptic curve key, or none at all"
+            )
+            raise ValueError(msg)
+        return result.flag(1)
 
     def sign(self, hash_function: str, private_key: Data, text: Data) -> bytes:
         """A signature of `text`, in the form that `verify_signature` takes; Envoy has it from 1.37 on.

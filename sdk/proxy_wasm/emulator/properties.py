@@ -95,19 +95,29 @@ def _serialize_number(value: float) -> bytes:
 
 
 class FilterState:
-    """What `set_property` wrote: for one stream, under names that hide no attribute.
+    """What filters keep with a stream: what `set_property` wrote, under names that hide no attribute, and objects of Envoy's own.
 
-    The whole path is one name, so a path of several parts can be written but, as reading goes part by part, never read.
+    The whole path that was written is one name, so a path of several parts can be written but, as reading goes part by part, read only as
+    `filter_state`, `wasm.PATH`.
     """
 
     def __init__(self) -> None:
         self._values: dict[bytes, bytes] = {}
 
     def set(self, path: bytes, value: bytes) -> None:
-        self._values[path] = value
+        self._values[_PREFIX + path] = value
+
+    def set_object(self, key: bytes, value: bytes) -> None:
+        self._values[key] = value
 
     def get(self, parts: Sequence[bytes]) -> bytes | None:
-        return self._values.get(parts[0]) if len(parts) == 1 else None
+        if len(parts) == 1:
+            return self._values.get(_PREFIX + parts[0])
+        return self._values.get(parts[1]) if list(parts[:-1]) == [b"filter_state"] else None
+
+
+_PREFIX = b"wasm."
+"""What Envoy puts before the names of properties that filters set (`CelStateKeyPrefix`)."""
 
 
 def look_up(path: bytes, attributes: Sequence[Mapping[str, Value]], state: FilterState | None) -> bytes | None:

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 
 from proxy_wasm.abi.enums import LogLevel
 from proxy_wasm.emulator.clock import Clock, Timer
+from proxy_wasm.emulator.clusters import Cluster, Clusters
 from proxy_wasm.emulator.context import Context
+from proxy_wasm.emulator.foreign_functions import ForeignFunction, envoy_functions
 from proxy_wasm.emulator.guest import GuestFactory, GuestFailed, GuestHost
 from proxy_wasm.emulator.header_map import to_bytes
 from proxy_wasm.emulator.hostcalls import VmHostcalls
@@ -24,8 +26,22 @@ from proxy_wasm.emulator.log import Log
 from proxy_wasm.emulator.metrics import MetricIds
 from proxy_wasm.emulator.shared_state import SharedState
 
-ForeignFunction = Callable[[bytes], bytes]
 _MILLISECOND = 1_000_000
+HTTP_CALL, GRPC_CALL, GRPC_STREAM = 0, 1, 2
+CALL_KIND_BITS = 0x3
+_CALL_ID_STEP = 4
+
+
+class CallIds:
+    """The ids of callouts: their two lowest bits tell what they are (proxy-wasm-cpp-host, `wasm.h`, `CalloutType`)."""
+
+    def __init__(self) -> None:
+        self._last = {HTTP_CALL: HTTP_CALL, GRPC_CALL: GRPC_CALL, GRPC_STREAM: GRPC_STREAM}
+
+    def next(self, kind: int) -> int:
+        """A new id of that kind."""
+        self._last[kind] += _CALL_ID_STEP
+        return self._last[kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +52,7 @@ class Surroundings:
     clock: Clock
     shared: SharedState
     foreign_functions: Mapping[str, ForeignFunction]
+    clusters: Clusters
 
 
 class Vm:
@@ -55,8 +72,10 @@ class Vm:
         self.log = surroundings.log
         self.clock = surroundings.clock
         self.shared = surroundings.shared
-        self.foreign_functions = surroundings.foreign_functions
+        self.foreign_functions = {**envoy_functions(self), **surroundings.foreign_functions}
+        self._clusters = surroundings.clusters
         self.metrics = MetricIds(surroundings.shared.metrics)
+        self.calls = CallIds()
         self.contexts: dict[int, Context] = {}
         self.failed = ""
         """How the guest trapped; empty while all is well."""
@@ -83,6 +102,10 @@ class Vm:
             return False
         self._effective = None if context_id == 0 else context
         return True
+
+    def cluster(self, name: str) -> Cluster | None:
+        """The cluster of that name; `None` where the proxy has none."""
+        return self._clusters.get(name)
 
     def new_context_id(self) -> int:
         """An id that this VM has not used yet."""
@@ -112,9 +135,9 @@ class Vm:
         """Do `action` once the guest has returned."""
         self._after_call.append(action)
 
-    def crash(self, hostcall: str) -> None:
-        """The guest does to an ended stream what crashes a real proxy."""
-        self.failed = f"{hostcall}: the stream has ended; a real Envoy crashes here"
+    def crash(self, hostcall: str, why: str = "the stream has ended") -> None:
+        """The guest does what crashes a real proxy, such as answering an ended stream."""
+        self.failed = f"{hostcall}: {why}; a real Envoy crashes here"
         self.log.write(LogLevel.CRITICAL, to_bytes(self.failed), from_host=True)
 
     def set_tick_period(self, context: Context, milliseconds: int) -> None:
@@ -134,7 +157,7 @@ class Vm:
         self._ticks[context.context_id] = self.clock.call_later(milliseconds * _MILLISECOND, tick)
 
     def _enter(self, context: Context, function: str, run: Callable[[], None]) -> None:
-        outer = self._current, self._effective
+        outer = self._current, self._effective, self.stop_iteration
         self._current, self._effective = context, None
         self.stop_iteration = False
         try:
@@ -144,6 +167,6 @@ class Vm:
             self.log.write(LogLevel.ERROR, to_bytes(self.failed), from_host=True)
             self._after_call.clear()
         finally:
-            self._current, self._effective = outer
+            self._current, self._effective, self.stop_iteration = outer
         while self._after_call:
             self._after_call.popleft()()
