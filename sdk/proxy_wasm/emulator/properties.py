@@ -1,19 +1,24 @@
 """Properties (Envoy: attributes): how a path finds a value, and how a value travels.
 
 Source: Envoy, context.cc (`getProperty`, `findValue`, `serializeValue`) and attributes.rst. There is no type on the wire;
-text and bytes travel as they are, numbers as 8 bytes, a bool as one, maps and lists as serialized pairs.
+text and bytes travel as they are, numbers as 8 bytes, a bool as one, times and durations as nanoseconds, maps and lists as
+serialized pairs, messages (`proxy_wasm.emulator.messages`) in their protobuf form.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from struct import pack
 from typing import TypeAlias
 
 from proxy_wasm.abi.enums import Status
 from proxy_wasm.abi.header_map import encode_pairs
 from proxy_wasm.abi.hostcalls import HostError
+from proxy_wasm.emulator import messages
 from proxy_wasm.emulator.header_map import HeaderMap, to_bytes
 
-Value: TypeAlias = "str | bytes | bool | int | float | Mapping[str, Value] | Sequence[Value] | HeaderMap"
+Value: TypeAlias = (
+    "str | bytes | bool | int | float | datetime | timedelta | Mapping[str, Value] | Sequence[Value] | HeaderMap"
+)
 Found: TypeAlias = "Value | None"
 Path: TypeAlias = str | tuple[str, ...]
 """A property's path: parts joined by dots, or a tuple where parts hold dots themselves."""
@@ -60,7 +65,7 @@ def _step(value: Value, part: str) -> Found:
         return b",".join(values) if values else None
     if isinstance(value, Mapping):
         return value.get(part)
-    if isinstance(value, str | bytes | bool | int | float):
+    if isinstance(value, str | bytes | bool | int | float | datetime | timedelta):
         return None
     return value[int(part)] if part.isdecimal() and int(part) < len(value) else None
 
@@ -77,6 +82,10 @@ def serialize(value: Value) -> bytes:
         return to_bytes(value)
     if isinstance(value, int | float):
         return _serialize_number(value)
+    if isinstance(value, datetime):
+        value -= _EPOCH
+    if isinstance(value, timedelta):
+        return _serialize_number(value // timedelta(microseconds=1) * 1000)
     if isinstance(value, Group):
         raise HostError("get_property", Status.SERIALIZATION_FAILURE)
     if isinstance(value, HeaderMap):
@@ -92,6 +101,9 @@ def _serialize_number(value: float) -> bytes:
     if isinstance(value, bool):
         return bytes([value])
     return pack("<d", value) if isinstance(value, float) else pack("<Q", value & _U64)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class FilterState:
@@ -128,5 +140,12 @@ def look_up(path: bytes, attributes: Sequence[Mapping[str, Value]], state: Filte
     for root in attributes:
         value = find(root, parts)
         if value is not None:
-            return serialize(value)
+            return _serialize_at(tuple(part.decode("utf-8", "surrogateescape") for part in parts), value)
     return None if state is None else state.get(parts)
+
+
+def _serialize_at(parts: tuple[str, ...], value: Value) -> bytes:
+    encode = messages.encoder(parts)
+    if encode is not None and isinstance(value, Mapping):
+        return encode(value)
+    return serialize(messages.with_doubles(value) if messages.in_struct(parts) else value)

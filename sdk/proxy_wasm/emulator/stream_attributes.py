@@ -32,6 +32,7 @@ def stream_attributes(stream: "HttpStream") -> Tree:
         "destination": Group({"address": "127.0.0.1:10000", "port": 10000}),
         "connection": Group({"id": stream.context_id, "mtls": False, "requested_server_name": ""}),
         "connection_id": stream.context_id,
+        "metadata": {},
     }
 
 
@@ -41,7 +42,16 @@ def _request(stream: "HttpStream") -> Group:
     if headers is None and stream.logging:
         headers = received.headers
     size = len(received.sent.body) + len(received.held or b"")
-    attributes = Group({"time": stream.start_time, "protocol": "HTTP/1.1", "size": size})
+    attributes = Group(
+        {
+            "time": stream.start_time,
+            "protocol": "HTTP/1.1",
+            "size": size,
+            "total_size": size,
+            "headers": HeaderMap(),
+            "headers_bytes": 0,
+        }
+    )
     if stream.closed:
         attributes["duration"] = stream.vm.clock.time_nanoseconds - stream.start_time
     if headers is None:
@@ -50,6 +60,7 @@ def _request(stream: "HttpStream") -> Group:
     if content_length.isdecimal():
         attributes["size"] = int(content_length)
     attributes["headers"] = headers
+    attributes["headers_bytes"] = headers.byte_size
     attributes["total_size"] = size + headers.byte_size
     attributes.update({name: headers[key] for name, key in _FROM_HEADER.items() if key in headers})
     if ":path" in headers:
@@ -65,12 +76,16 @@ def _response(stream: "HttpStream") -> Group:
     if stream.logging:
         headers = headers or stream.response.headers
         trailers = trailers or stream.response.trailers
+    size = len(stream.response.sent.body)
+    headers_size = 0 if headers is None else headers.byte_size
     known: dict[str, Value | None] = {
         "code": stream.response_code,
         "code_details": stream.details or None,
         "headers": headers or HeaderMap(),
         "trailers": trailers or HeaderMap(),
-        "size": len(stream.response.sent.body),
+        "headers_bytes": headers_size,
+        "size": size,
+        "total_size": size + headers_size + (0 if trailers is None else trailers.byte_size),
         "flags": 0,
         "grpc_status": _grpc_status(stream, headers, trailers),
     }

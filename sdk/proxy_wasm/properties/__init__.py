@@ -18,9 +18,10 @@ form that `serializeValue` gives to parts of them the types are lost.
 
 from proxy_wasm.abi.enums import Status
 from proxy_wasm.abi.hostcalls import Hostcalls, HostError
+from proxy_wasm.body import Data, octets
 from proxy_wasm.errors import PhaseError
 from proxy_wasm.properties import values
-from proxy_wasm.properties.attribute import ANYWHERE, ROUTED, STREAM, UPSTREAM, Attribute, Group, Read
+from proxy_wasm.properties.attribute import STREAM, Attribute, Group, Read
 from proxy_wasm.properties.proxy import Node, Peer, Plugin, Workload
 from proxy_wasm.properties.stream import Connection, Destination, Request, Response, Source, Upstream, Xds
 
@@ -66,22 +67,6 @@ class Properties(Group):
 
     metadata = Attribute("metadata", values.metadata, STREAM)
     """The stream's dynamic metadata, by namespace."""
-    listener_direction = Attribute("listener_direction", values.direction, ANYWHERE)
-    """The traffic direction of the listener that the plugin is configured on."""
-    listener_metadata = Attribute("listener_metadata", values.metadata, ANYWHERE)
-    """The metadata of the listener that the plugin is configured on."""
-    connection_id = Attribute("connection_id", values.unsigned, STREAM)
-    """The number of the client's connection; not in `on_log`."""
-    cluster_name = Attribute("cluster_name", values.text, ROUTED)
-    """The upstream cluster's name: before a host was chosen, the one that the route names."""
-    cluster_metadata = Attribute("cluster_metadata", values.metadata, ROUTED)
-    """The upstream cluster's metadata."""
-    route_name = Attribute("route_name", values.text, STREAM)
-    """The route's name; empty where there is none."""
-    route_metadata = Attribute("route_metadata", values.metadata, ROUTED)
-    """The route's metadata."""
-    upstream_host_metadata = Attribute("upstream_host_metadata", values.metadata, UPSTREAM)
-    """The metadata of the upstream host's endpoint."""
 
     def __init__(self, hostcalls: Hostcalls) -> None:
         read = hostcalls.get_property
@@ -109,7 +94,7 @@ class Properties(Group):
         """
         return self._read(_own_name(name))
 
-    def set(self, name: str, value: bytes | bytearray | str) -> None:
+    def set(self, name: str, value: Data) -> None:
         """Set a property of the stream, for `get` in this and other filters; text as UTF-8.
 
         In Envoy it becomes the filter state `wasm.NAME`, which access logs and other filters can read, until the stream ends
@@ -118,14 +103,10 @@ class Properties(Group):
         """
         path = _own_name(name)
         try:
-            self._hostcalls.set_property(
-                path, value.encode("utf-8", "surrogateescape") if isinstance(value, str) else bytes(value)
-            )
+            self._hostcalls.set_property(path, octets(value))
         except HostError as error:
             if error.status is Status.NOT_FOUND:
-                msg = (
-                    f"property {name!r}: set properties in a callback of a stream; a plugin context has none of its own"
-                )
+                msg = f"property {name!r}: it needs a stream to belong to; set it in a callback of one"
                 raise PhaseError(msg) from None
             if error.status is Status.BAD_ARGUMENT:
                 msg = f"property {name!r}: it was declared read-only, or as another type than that of the value"
@@ -134,9 +115,8 @@ class Properties(Group):
 
 
 _TAKEN = frozenset(
-    b"request response connection upstream source destination metadata filter_state upstream_filter_state xds node listener_direction "
-    b"listener_metadata cluster_name cluster_metadata route_name route_metadata upstream_host_metadata plugin_name plugin_root_id "
-    b"plugin_vm_id connection_id".split()
+    b"request response connection upstream source destination metadata filter_state upstream_filter_state xds "
+    b"plugin_name plugin_root_id plugin_vm_id connection_id".split()
 )
 """The first parts of the paths of the proxy's own properties, which hide what is set under the same name."""
 

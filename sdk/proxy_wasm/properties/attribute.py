@@ -13,10 +13,15 @@ ANYWHERE = "anywhere, in plugin contexts too"
 STREAM = "in every callback of a stream"
 REQUEST = "in `on_request_headers` and `on_log`"
 ROUTED = "in every callback of a stream that has a route"
-UPSTREAM = "from `on_response_headers` on, where an upstream answered"
+HOST = "once an upstream host was chosen: at the latest in `on_response_headers`"
+CONNECTED = "once there is an upstream connection: at the latest in `on_response_headers`"
+TLS = "where the connection is TLS; of the upstream's at the latest in `on_response_headers`"
 RESPONSE = "from `on_response_headers` on"
 RESPONSE_HEADERS = "in `on_response_headers` and `on_log`"
-LOG = "in `on_log`"
+RESPONSE_TRAILERS = "in `on_response_trailers` and `on_log`"
+END = "once the response has arrived whole: at the latest in `on_log`"
+FAILURE = "in `on_log`, where it failed"
+PEER = "in every callback of a stream in Istio, where the other end is known"
 
 
 class Attribute(Generic[T]):
@@ -71,6 +76,14 @@ class Group:
     def read(self, attribute: Attribute[Any]) -> bytes | None:
         """The bytes of one of the group's properties; `None` where there is none."""
         return self._read(self.prefix + attribute.path if attribute.path else self.prefix[:-1])
+
+
+def attributes(group: Group) -> dict[str, Attribute[Any]]:
+    """The group's properties by the names that they have in Python, in the order in which they are written down."""
+    found: dict[str, Attribute[Any]] = {}
+    for owner in type(group).__mro__:
+        found |= {name: value for name, value in vars(owner).items() if isinstance(value, Attribute)}
+    return found
 
 
 def dotted(path: bytes) -> str:

@@ -1,7 +1,7 @@
 """Who the proxy is, which workload it serves, who is at the other end, and which plugin asks."""
 
 from proxy_wasm.properties import values
-from proxy_wasm.properties.attribute import ANYWHERE, STREAM, Attribute, Group
+from proxy_wasm.properties.attribute import ANYWHERE, PEER, Attribute, Group
 
 
 class Node(Group):
@@ -59,27 +59,27 @@ class Peer(Group):
 
     __slots__ = ()
 
-    name = Attribute("name", values.text, STREAM)
+    name = Attribute("name", values.text, PEER)
     """The pod's name."""
-    namespace = Attribute("namespace", values.text, STREAM)
+    namespace = Attribute("namespace", values.text, PEER)
     """Its namespace."""
-    workload = Attribute("workload", values.text, STREAM)
+    workload = Attribute("workload", values.text, PEER)
     """The workload's name."""
-    type = Attribute("type", values.text, STREAM)
+    type = Attribute("type", values.text, PEER)
     """`pod`, `deployment`, `job` or `cronjob`."""
-    cluster = Attribute("cluster", values.text, STREAM)
+    cluster = Attribute("cluster", values.text, PEER)
     """The Kubernetes cluster, as Istio names it."""
-    service = Attribute("service", values.text, STREAM)
+    service = Attribute("service", values.text, PEER)
     """The canonical service."""
-    revision = Attribute("revision", values.text, STREAM)
+    revision = Attribute("revision", values.text, PEER)
     """The canonical service's revision."""
-    app = Attribute("app", values.text, STREAM)
+    app = Attribute("app", values.text, PEER)
     """The label `app`."""
-    version = Attribute("version", values.text, STREAM)
+    version = Attribute("version", values.text, PEER)
     """The label `version`."""
-    identity = Attribute("identity", values.text, STREAM)
+    identity = Attribute("identity", values.text, PEER)
     """The SPIFFE identity, where Istio tells it."""
-    labels = Attribute("labels", values.texts, STREAM)
+    labels = Attribute("labels", values.texts, PEER)
     """Further labels, where Istio is configured to pass them on."""
 
 

@@ -2,13 +2,17 @@
 
 from proxy_wasm.properties import values
 from proxy_wasm.properties.attribute import (
-    LOG,
+    CONNECTED,
+    END,
+    FAILURE,
+    HOST,
     REQUEST,
     RESPONSE,
     RESPONSE_HEADERS,
+    RESPONSE_TRAILERS,
     ROUTED,
     STREAM,
-    UPSTREAM,
+    TLS,
     Attribute,
     Group,
 )
@@ -45,7 +49,7 @@ class Request(Group):
     """`HTTP/1.0`, `HTTP/1.1`, `HTTP/2` or `HTTP/3`."""
     time = Attribute("time", values.time, STREAM)
     """When its first byte arrived."""
-    duration = Attribute("duration", values.duration, LOG)
+    duration = Attribute("duration", values.duration, END)
     """How long the stream lasted."""
     size = Attribute("size", values.signed, STREAM)
     """The bytes of its body: what `content-length` says where it is available, else what has arrived."""
@@ -70,13 +74,13 @@ class Response(Group):
     """The headers by lower-case name, the values of a repeated one joined by commas."""
     headers_bytes = Attribute("headers_bytes", values.signed, STREAM)
     """The size of the headers; 0 where they are not available."""
-    trailers = Attribute("trailers", values.texts, LOG)
-    """The trailers, like `headers`; also in `on_response_trailers`."""
+    trailers = Attribute("trailers", values.texts, RESPONSE_TRAILERS)
+    """The trailers, like `headers`."""
     size = Attribute("size", values.signed, STREAM)
     """The bytes of its body that went to the client."""
     total_size = Attribute("total_size", values.signed, STREAM)
     """The bytes of body, headers and trailers."""
-    backend_latency = Attribute("backend_latency", values.duration, LOG)
+    backend_latency = Attribute("backend_latency", values.duration, END)
     """From the first byte sent upstream to the last one received."""
 
 
@@ -107,23 +111,23 @@ class Tls(Group):
 
     __slots__ = ()
 
-    tls_version = Attribute("tls_version", values.text, STREAM)
+    tls_version = Attribute("tls_version", values.text, TLS)
     """Such as `TLSv1.3`."""
-    subject_local_certificate = Attribute("subject_local_certificate", values.text, STREAM)
+    subject_local_certificate = Attribute("subject_local_certificate", values.text, TLS)
     """The subject of the proxy's certificate, such as `CN=proxy,O=Example`; empty where it has none."""
-    subject_peer_certificate = Attribute("subject_peer_certificate", values.text, STREAM)
+    subject_peer_certificate = Attribute("subject_peer_certificate", values.text, TLS)
     """The subject of the peer's certificate; empty where it has none."""
-    dns_san_local_certificate = Attribute("dns_san_local_certificate", values.text, STREAM)
+    dns_san_local_certificate = Attribute("dns_san_local_certificate", values.text, TLS)
     """The first DNS name among the alternative names in the proxy's certificate."""
-    dns_san_peer_certificate = Attribute("dns_san_peer_certificate", values.text, STREAM)
+    dns_san_peer_certificate = Attribute("dns_san_peer_certificate", values.text, TLS)
     """The first DNS name among the alternative names in the peer's certificate."""
-    uri_san_local_certificate = Attribute("uri_san_local_certificate", values.text, STREAM)
+    uri_san_local_certificate = Attribute("uri_san_local_certificate", values.text, TLS)
     """The first URI among the alternative names in the proxy's certificate; in a mesh its SPIFFE identity."""
-    uri_san_peer_certificate = Attribute("uri_san_peer_certificate", values.text, STREAM)
+    uri_san_peer_certificate = Attribute("uri_san_peer_certificate", values.text, TLS)
     """The first URI among the alternative names in the peer's certificate; in a mesh its SPIFFE identity."""
-    sha256_peer_certificate_digest = Attribute("sha256_peer_certificate_digest", values.text, STREAM)
+    sha256_peer_certificate_digest = Attribute("sha256_peer_certificate_digest", values.text, TLS)
     """The SHA-256 digest of the peer's certificate, in hexadecimal digits."""
-    peer_certificate = Attribute("peer_certificate", values.pem, STREAM)
+    peer_certificate = Attribute("peer_certificate", values.pem, TLS)
     """The peer's certificate as PEM."""
 
 
@@ -138,9 +142,9 @@ class Connection(Tls):
     """Whether it is TLS and the client presented a certificate."""
     requested_server_name = Attribute("requested_server_name", values.text, STREAM)
     """The server name that the client asked for in TLS; empty where it asked for none."""
-    transport_failure_reason = Attribute("transport_failure_reason", values.text, LOG)
+    transport_failure_reason = Attribute("transport_failure_reason", values.text, FAILURE)
     """Why TLS failed, where it did."""
-    termination_details = Attribute("termination_details", values.text, LOG)
+    termination_details = Attribute("termination_details", values.text, FAILURE)
     """Why the proxy closed it, where it did."""
 
 
@@ -149,21 +153,21 @@ class Upstream(Tls):
 
     __slots__ = ()
 
-    address = Attribute("address", values.text, UPSTREAM)
+    address = Attribute("address", values.text, HOST)
     """Address and port of the host."""
-    port = Attribute("port", values.signed, UPSTREAM)
+    port = Attribute("port", values.signed, HOST)
     """The host's port."""
-    local_address = Attribute("local_address", values.text, UPSTREAM)
+    local_address = Attribute("local_address", values.text, CONNECTED)
     """Address and port of the proxy's end."""
     num_endpoints = Attribute("num_endpoints", values.unsigned, ROUTED)
     """How many hosts the cluster has."""
-    locality = Attribute("locality", values.locality, UPSTREAM)
+    locality = Attribute("locality", values.locality, HOST)
     """Where the host is."""
-    transport_failure_reason = Attribute("transport_failure_reason", values.text, UPSTREAM)
+    transport_failure_reason = Attribute("transport_failure_reason", values.text, HOST)
     """Why connecting failed; empty where it did not."""
     request_attempt_count = Attribute("request_attempt_count", values.unsigned, STREAM)
     """How often the request was sent upstream so far."""
-    cx_pool_ready_duration = Attribute("cx_pool_ready_duration", values.duration, UPSTREAM)
+    cx_pool_ready_duration = Attribute("cx_pool_ready_duration", values.duration, CONNECTED)
     """From the upstream request's start until it had a connection."""
 
 
@@ -188,9 +192,9 @@ class Xds(Group):
     """The virtual host's name."""
     virtual_host_metadata = Attribute("virtual_host_metadata", values.metadata, ROUTED)
     """The virtual host's metadata."""
-    upstream_host_metadata = Attribute("upstream_host_metadata", values.metadata, UPSTREAM)
+    upstream_host_metadata = Attribute("upstream_host_metadata", values.metadata, HOST)
     """The metadata of the upstream host's endpoint."""
-    upstream_host_locality_metadata = Attribute("upstream_host_locality_metadata", values.metadata, UPSTREAM)
+    upstream_host_locality_metadata = Attribute("upstream_host_locality_metadata", values.metadata, HOST)
     """The metadata of the locality that the upstream host is in."""
     filter_chain_name = Attribute("filter_chain_name", values.text, STREAM)
     """The listener's filter chain; empty where it has no name."""
