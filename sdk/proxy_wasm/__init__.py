@@ -8,16 +8,25 @@ if sys.platform == "wasi":
 
     import_module("proxy_wasm.guest.imports")
 
-from proxy_wasm.abi.enums import Action, LogLevel, Status
+from proxy_wasm.abi.enums import Action, LogLevel, PeerType, Status
 from proxy_wasm.abi.hostcalls import HostError
 from proxy_wasm.body import Body
+from proxy_wasm.callouts import HttpCall, HttpResponse
 from proxy_wasm.configuration import Configuration
 from proxy_wasm.contexts import HttpContext, PluginContext
 from proxy_wasm.errors import (
+    BodyTooLargeError,
+    CalloutArgumentError,
+    CalloutError,
+    CalloutResetError,
+    CalloutTimeoutError,
     ConfigurationError,
+    ConnectionFailedError,
     ExpressionError,
+    GoneError,
     PhaseError,
     PluginReferenceError,
+    UnknownClusterError,
     UnknownForeignFunctionError,
     UnknownQueueError,
     UpdateConflictError,
@@ -31,27 +40,42 @@ from proxy_wasm.properties import Properties
 from proxy_wasm.properties.values import TrafficDirection
 from proxy_wasm.shared_data import SharedData
 from proxy_wasm.shared_queues import SharedQueue
+from proxy_wasm.tasks import Cancelled, Future, Task, gather, sleep, timeout
+from proxy_wasm.tcp import TcpContext
+from proxy_wasm.timers import Timer
 
 __all__ = [
     "TRACE",
     "Action",
     "Body",
+    "BodyTooLargeError",
+    "CalloutArgumentError",
+    "CalloutError",
+    "CalloutResetError",
+    "CalloutTimeoutError",
+    "Cancelled",
     "Configuration",
     "ConfigurationError",
+    "ConnectionFailedError",
     "Counter",
     "Expression",
     "ExpressionError",
     "Fields",
     "ForeignFunctions",
+    "Future",
     "Gauge",
+    "GoneError",
     "Headers",
     "Histogram",
     "HostError",
+    "HttpCall",
     "HttpContext",
+    "HttpResponse",
     "LifeSpan",
     "Locality",
     "LogLevel",
     "Metadata",
+    "PeerType",
     "PhaseError",
     "PluginContext",
     "PluginReferenceError",
@@ -60,8 +84,15 @@ __all__ = [
     "SharedData",
     "SharedQueue",
     "Status",
+    "Task",
+    "TcpContext",
+    "Timer",
     "TrafficDirection",
+    "UnknownClusterError",
     "UnknownForeignFunctionError",
     "UnknownQueueError",
     "UpdateConflictError",
+    "gather",
+    "sleep",
+    "timeout",
 ]

@@ -3,6 +3,7 @@
 from proxy_wasm.abi.enums import BufferType, Status
 from proxy_wasm.abi.hostcalls import Hostcalls, HostError
 from proxy_wasm.errors import PhaseError
+from proxy_wasm.headers import Headers
 
 _ALL = 0x7FFF_FFFF
 """More than any buffer holds, and no overflow for a host that adds it to a start."""
@@ -10,6 +11,8 @@ _ALL = 0x7FFF_FFFF
 _CALLBACKS = {
     BufferType.HTTP_REQUEST_BODY: ("request body", "on_request_body"),
     BufferType.HTTP_RESPONSE_BODY: ("response body", "on_response_body"),
+    BufferType.DOWNSTREAM_DATA: ("data from downstream", "on_downstream_data"),
+    BufferType.UPSTREAM_DATA: ("data from upstream", "on_upstream_data"),
 }
 
 
@@ -20,22 +23,34 @@ Data = bytes | bytearray | str
 class Body:
     """The part of a request's or response's body that the proxy holds for the stream it is working on.
 
-    That is one chunk, or everything so far where the callback returned `Action.PAUSE` before. Outside of the
-    body callbacks there is nothing to read, and writing raises `PhaseError`. Whoever changes the length of a body must remove
-    `content-length` in the headers callback: when the body arrives, the headers are gone.
+    That is one chunk, or everything so far where the callback returned `Action.PAUSE` before. What arrives while an async callback
+    waits is held back, and shown to the next callback. Outside of the body callbacks there is nothing to read, and writing raises `PhaseError`.
+
+    Whoever changes the length of a body that has a `content-length` must take that header away while the headers are there:
+    `replaces_request_body` and `replaces_response_body` of `HttpContext` do. Where headers wait for their body
+    (`read_request_body`), `content-length` follows the body of itself.
     """
 
-    __slots__ = ("_buffer_type", "_hostcalls")
+    __slots__ = ("_after", "_before", "_buffer_type", "_headers", "_hostcalls")
 
     def __init__(self, hostcalls: Hostcalls, buffer_type: BufferType) -> None:
         self._hostcalls = hostcalls
         self._buffer_type = int(buffer_type)
+        self._before = 0
+        """Bytes at the front that the stream's callbacks are done with."""
+        self._after = 0
+        """Bytes at the end that are for the next callback."""
+        self._headers: Headers | None = None
+        """The headers, where they wait for this body."""
 
     def __repr__(self) -> str:
         return f"<{_CALLBACKS[BufferType(self._buffer_type)][0]}>"
 
     def __len__(self) -> int:
         """The number of bytes that the proxy holds."""
+        return max(self._held() - self._before - self._after, 0)
+
+    def _held(self) -> int:
         try:
             return self._hostcalls.get_buffer_status(self._buffer_type)[0]
         except HostError as error:
@@ -56,8 +71,15 @@ class Body:
             raise ValueError(msg)
         if size == 0 or start > _ALL:
             return b""
+        wanted = _ALL if size is None else min(size, _ALL)
+        if self._before or self._after:
+            wanted = min(wanted, max(len(self) - start, 0))
+            start += self._before
+        return self._read(start, wanted) if wanted else b""
+
+    def _read(self, start: int, size: int) -> bytes:
         try:
-            return self._hostcalls.get_buffer_bytes(self._buffer_type, start, _ALL if size is None else min(size, _ALL))
+            return self._hostcalls.get_buffer_bytes(self._buffer_type, start, size)
         except HostError as error:
             if error.status is Status.NOT_FOUND:
                 return b""
@@ -65,25 +87,41 @@ class Body:
 
     def append(self, data: Data, /) -> None:
         """Add `data` at the end."""
-        self._set(_ALL, 0, data)
+        if self._after:
+            self._splice(self.read() + octets(data))
+        else:
+            self._set(_ALL, 0, octets(data))
 
     def prepend(self, data: Data, /) -> None:
         """Add `data` at the front."""
-        self._set(0, 0, data)
+        if self._before:
+            self._splice(octets(data) + self.read())
+        else:
+            self._set(0, 0, octets(data))
 
     def replace(self, data: Data, /) -> None:
         """Put `data` in place of all that the proxy holds."""
-        self._set(0, _ALL, data)
+        if self._before or self._after:
+            self._splice(octets(data))
+        else:
+            self._set(0, _ALL, octets(data))
 
-    def _set(self, start: int, size: int, data: Data) -> None:
+    def _splice(self, data: bytes) -> None:
+        """Put `data` between what the callbacks are done with and what is not for them yet."""
+        held = self._read(0, _ALL)
+        self._set(0, _ALL, held[: self._before] + data + held[len(held) - self._after :])
+
+    def _set(self, start: int, size: int, data: bytes) -> None:
         try:
-            self._hostcalls.set_buffer_bytes(self._buffer_type, start, size, octets(data))
+            self._hostcalls.set_buffer_bytes(self._buffer_type, start, size, data)
         except HostError as error:
             if error.status not in (Status.BAD_ARGUMENT, Status.NOT_FOUND):
                 raise
             what, callback = _CALLBACKS[BufferType(self._buffer_type)]
             msg = f"no {what} to change here: the proxy offers it in {callback}"
             raise PhaseError(msg) from None
+        if self._headers is not None and "content-length" in self._headers:
+            self._headers["content-length"] = str(self._held())
 
 
 def octets(data: object) -> bytes:

@@ -5,20 +5,28 @@
 # ruff: noqa: SLF001
 
 import logging
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from proxy_wasm.abi.enums import NO_GRPC_STATUS, Action, StreamType
-from proxy_wasm.abi.hostcalls import Hostcalls
+from proxy_wasm.abi.enums import NO_GRPC_STATUS, Action, Status, StreamType
+from proxy_wasm.abi.hostcalls import HostError
 from proxy_wasm.body import Body, Data, octets
 from proxy_wasm.configuration import Configuration
+from proxy_wasm.context import Context, property_path
 from proxy_wasm.errors import PhaseError
 from proxy_wasm.foreign_functions import PluginForeignFunctions, StreamForeignFunctions
 from proxy_wasm.headers import HeaderPairs, Headers, serialize
 from proxy_wasm.host import END, PLUGIN, REQUEST_HEADERS, RESPONSE_HEADERS, Host
 from proxy_wasm.metrics import Counter, Gauge, Histogram, Metric, full_name
-from proxy_wasm.properties import Properties
-from proxy_wasm.shared_data import SharedData
-from proxy_wasm.shared_queues import SharedQueue, register, resolve
+from proxy_wasm.shared_queues import SharedQueue, register
+from proxy_wasm.tasks import Future, Task, is_coroutine, start
+from proxy_wasm.tcp import TcpContext
+from proxy_wasm.timers import Timer, Timers
+from proxy_wasm.whole_bodies import DEFAULT_BODY_LIMIT, read_body
+
+if TYPE_CHECKING:
+    from proxy_wasm.callouts import HttpCall
+    from proxy_wasm.directions import Direction
 
 _logger = logging.getLogger("proxy_wasm")
 
@@ -31,75 +39,149 @@ RESPONSE_HEADERS_HELD = 4
 ANSWERED = 8
 RESET = 16
 GONE = 32
+REQUEST_HELD = 64
+"""An async callback of the request is at work, or what the proxy holds of the body was seen in part."""
+RESPONSE_HELD = 128
+REPLACES_REQUEST = 256
+REPLACES_RESPONSE = 512
+OVER = 1024
+"""The proxy has told that the stream is over, and will drop it."""
+
+Result = Action | int | Coroutine[Any, Any, Action | int | None] | None
+"""What a callback of a stream returns: an action, or a coroutine that does."""
 
 _FIRST_STATUS, _LAST_STATUS = 200, 599
 _LAST_GRPC_STATUS = 16
 
 
-def property_path(path: tuple[str | bytes, ...]) -> bytes:
-    """The path of a property as the proxy takes it; `ValueError` where it is empty."""
-    if not path:
-        msg = 'a property needs a path, for example get_property("request", "path")'
-        raise ValueError(msg)
-    return b"\0".join([octets(part) for part in path])
-
-
-class PluginContext:
+class PluginContext(Context):
     """One configuration of the plugin in one VM of the proxy: every worker thread has its own.
 
     Derive from it, override what is of interest, and name the class in `pyproject.toml`. A constructor, if any, takes no
     arguments; the attributes below are already set when it runs.
     """
 
-    context_id: int
-    """The proxy's number for this context."""
     root_id: str
     """The `root_id` under which the proxy configured the plugin; empty where it gave none."""
     configuration: Configuration
     """The plugin's configuration, from `on_configure` on; empty before."""
     vm_configuration: Configuration
     """The VM's configuration, from `on_vm_start` on; empty before."""
-    hostcalls: Hostcalls
-    """The raw hostcalls, for what this class does not offer."""
     fail_open: bool = False
     """Whether a stream goes on unfiltered after an exception has left one of its callbacks; else it is answered with 500."""
 
-    _host: Host
-    shared_data: SharedData
-    """Values by key, shared by all VMs with the same `vm_id`."""
     foreign_functions: PluginForeignFunctions
     """What the proxy offers beyond the specification: signatures, compression, CEL expressions, declared properties."""
 
     _metrics: dict[tuple[object, ...], Metric]
+    _own_timers: Timers
+    _http_calls: "dict[int, HttpCall]"
+    _grpc_calls: dict[int, Any]
     _queues: dict[int, SharedQueue]
+    _tick: Timer | None
+    _holds_bodies_back: bool
+    """Whether the proxy was seen to hold bodies back while headers wait for them."""
+    _gone: bool
+
+    # Callbacks
+
+    def validate_configuration(self) -> None:
+        """The proxy asks whether it could use `configuration`, without using it: raise `ConfigurationError` where it could not.
+
+        Envoy (1.40) never asks; it configures a trial VM instead.
+        """
 
     def on_vm_start(self) -> None:
         """The VM has started. Raise `ConfigurationError` to refuse `vm_configuration`."""
 
     def on_configure(self) -> None:
-        """The plugin is configured. Raise `ConfigurationError` to refuse `configuration`."""
+        """The plugin is configured. Raise `ConfigurationError` to refuse `configuration`. Work that takes longer: `create_task`."""
 
     def http_context(self) -> "HttpContext[Any]":
         """A new object for a new HTTP stream."""
         return HttpContext(self)
 
-    def on_queue_ready(self, queue: SharedQueue, /) -> None:
-        """Something was enqueued in a queue of `shared_queue`; other workers may dequeue it before: `for item in queue.drain()`."""
+    def tcp_context(self) -> "TcpContext[Any]":
+        """A new object for a new TCP connection; to be overridden by plugins that run as network filters."""
+        return TcpContext(self)
+
+    def on_tick(self) -> object:
+        """`tick_period` has passed. May be `async`."""
+
+    def on_queue_ready(self, queue: SharedQueue, /) -> object:
+        """Something was put into a queue that this plugin has registered (`shared_queue`). May be `async`.
+
+        The proxy tells one VM of those that registered the queue, the last; another one may have emptied it before.
+        """
+
+    def on_foreign_function(self, function_id: int, arguments: bytes, /) -> object:
+        """The proxy calls a function that it knows by number; only proxies with extensions of their own do. May be `async`."""
 
     def on_log(self) -> None:
         """The proxy uses the plugin as an access logger: a request is over."""
 
-    def on_done(self) -> None:
-        """The proxy is about to drop the plugin: its configuration changed, or the proxy is shutting down."""
+    def on_done(self) -> object:
+        """The proxy is about to drop the plugin: its configuration changed, or the proxy is shutting down.
+
+        Tasks end now. A plugin that needs more time makes this `async`, and is dropped when it has ended; or returns
+        `False`, and calls `done` later.
+        """
+
+    def done(self) -> None:
+        """The plugin needs no more time, after `on_done` has returned `False`. Raises `PhaseError` where the proxy does not wait for it."""
+        self._check_living()
+        self._end_tasks()
+        try:
+            self._host.call_for(self.context_id, self.hostcalls.done)
+        except HostError as error:
+            if error.status is not Status.NOT_FOUND:
+                raise
+            msg = "done: the proxy does not wait for this plugin; it does after on_done has returned False"
+            raise PhaseError(msg) from None
+
+    # Timers
+
+    def call_later(self, seconds: float, function: Callable[[], object], /) -> Timer:
+        """Call `function`, which may be `async`, once, that many seconds from now.
+
+        Every worker's plugin context has its own timers; they count in milliseconds. `ValueError` where `seconds` is no such time.
+        """
+        self._check_living()
+        return self._own_timers.call_later(seconds, self._timed(function))
+
+    def every(self, seconds: float, function: Callable[[], object], /) -> Timer:
+        """Call `function`, which may be `async`, again and again, first that many seconds from now.
+
+        It keeps to its schedule. A call that falls due while an async one is still at work is left out. `ValueError` where `seconds` is no such time.
+        """
+        self._check_living()
+        return self._own_timers.every(seconds, self._timed(function))
+
+    def _timed(self, function: Callable[[], object]) -> Callable[[], object]:
+        running: Task[Any] | None = None
+
+        def call() -> None:
+            nonlocal running
+            if running is not None and not running.done():
+                return
+            result = function()
+            running = start(self, result, PLUGIN) if is_coroutine(result) else None
+
+        return call
 
     @property
-    def properties(self) -> Properties:
-        """The properties that are there without a stream: `self.properties.node.id`, `self.properties.workload.namespace`."""
-        return self._host.properties
+    def tick_period(self) -> float:
+        """Seconds between two calls of `on_tick`; 0 for none."""
+        return 0 if self._tick is None else self._tick.period
 
-    def get_property(self, *path: str | bytes) -> bytes | None:
-        """The bytes of a property of the proxy, such as `get_property("node", "id")`; `None` where there is none."""
-        return self.hostcalls.get_property(property_path(path))
+    @tick_period.setter
+    def tick_period(self, seconds: float) -> None:
+        self._check_living()
+        if self._tick is not None:
+            self._tick.cancel()
+        self._tick = self.every(seconds, self.on_tick) if seconds else None
+
+    # What the proxy keeps
 
     def counter(self, name: str, /, **labels: str) -> Counter:
         """The counter of that name and those labels, made if need be; `ValueError` for names that no proxy could show."""
@@ -118,16 +200,9 @@ class PluginContext:
 
         From now on, and until another plugin or worker registers the same queue, `on_queue_ready` is called here for every item.
         """
+        self._check_living()
         queue = self._host.call_for(self.context_id, register, self.hostcalls, name)
         return self._queues.setdefault(queue.id, queue)
-
-    def resolve_queue(self, vm_id: str, name: str) -> SharedQueue:
-        """The queue `name` that VMs with `vm_id` (this VM's own, if empty) consume, to enqueue in.
-
-        Raises `UnknownQueueError` as long as none of them has registered it: resolve it where it is needed rather than in `on_configure`, as
-        filters start in no particular order.
-        """
-        return resolve(self.hostcalls, vm_id, name)
 
     def _metric(self, kind: type[MetricT], name: str, labels: dict[str, str]) -> MetricT:
         key = (kind, name, *labels.items())
@@ -135,6 +210,15 @@ class PluginContext:
         if not isinstance(metric, kind):
             metric = self._metrics[key] = kind(self.hostcalls, full_name(name, labels))
         return metric
+
+    @property
+    def _plugin_context(self) -> "PluginContext":
+        return self
+
+    @property
+    def gone(self) -> bool:
+        """Whether the proxy has dropped the plugin."""
+        return self._gone
 
 
 PluginT = TypeVar("PluginT", bound=PluginContext)
@@ -147,17 +231,22 @@ def make_plugin(plugin_class: type[PluginT], context_id: int, root_id: str, host
     plugin.root_id = root_id
     plugin.configuration = Configuration()
     plugin.vm_configuration = Configuration()
-    plugin.hostcalls = host.hostcalls
     plugin._host = host
-    plugin.shared_data = SharedData(host.hostcalls)
+    plugin._tasks = None
     plugin.foreign_functions = PluginForeignFunctions(host, context_id)
     plugin._metrics = {}
+    plugin._own_timers = Timers(host, context_id)
+    plugin._http_calls = {}
+    plugin._grpc_calls = {}
     plugin._queues = {}
+    plugin._tick = None
+    plugin._holds_bodies_back = False
+    plugin._gone = False
     plugin.__init__()
     return plugin
 
 
-class HttpContext(Generic[PluginT]):
+class HttpContext(Context, Generic[PluginT]):
     """One HTTP stream: a request and its response.
 
     Derive from it as `HttpContext[YourPlugin]` and override the callbacks of interest; what is not overridden is not called. A
@@ -165,38 +254,57 @@ class HttpContext(Generic[PluginT]):
     a callback ends this stream alone.
     """
 
-    __slots__ = ("_answered_in", "_state", "context_id", "plugin")
+    __slots__ = ("_answered_in", "_directions", "_state", "plugin")
 
     plugin: PluginT
     """The plugin context that the stream belongs to."""
-    context_id: int
-    """The proxy's number for this stream."""
+    replaces_request_body: bool = False
+    """Whether the length of request bodies may change: `content-length` is taken away after `on_request_headers`."""
+    replaces_response_body: bool = False
+    """Whether the length of response bodies may change: `content-length` is taken away after `on_response_headers`."""
+
+    _directions: "list[Direction | None] | None"
 
     def __init__(self, plugin: PluginT) -> None:
         self.plugin = plugin
-        self.context_id = plugin._host.context_id
+        self._host = host = plugin._host
+        self.context_id = host.context_id
+        self._tasks = None
+        self._directions = None
         self._state = 0
         self._answered_in = PLUGIN
 
-    # Callbacks
+    def _note_replacements(self) -> None:
+        if self.replaces_request_body:
+            self._state |= REPLACES_REQUEST
+        if self.replaces_response_body:
+            self._state |= REPLACES_RESPONSE
 
-    def on_request_headers(self, headers: Headers, end_of_stream: bool, /) -> Action | int | None:
+    # Callbacks. All but on_log and on_done may be `async`.
+
+    def on_request_headers(self, headers: Headers, end_of_stream: bool, /) -> Result:
         """The request's headers have arrived; with `end_of_stream` that is all of it."""
 
-    def on_request_body(self, body: Body, end_of_stream: bool, /) -> Action | int | None:
+    def on_request_body(self, body: Body, end_of_stream: bool, /) -> Result:
         """A chunk of the request's body has arrived. `Action.PAUSE` has the proxy keep it and add the next to it."""
 
-    def on_request_trailers(self, trailers: Headers, /) -> Action | int | None:
+    def on_request_trailers(self, trailers: Headers, /) -> Result:
         """The request's trailers have arrived; that is all of it."""
 
-    def on_response_headers(self, headers: Headers, end_of_stream: bool, /) -> Action | int | None:
+    def on_request_metadata(self, num_elements: int, /) -> int | None:
+        """HTTP/2 METADATA has arrived with the request. The proxy tells how many entries it has, and not which."""
+
+    def on_response_headers(self, headers: Headers, end_of_stream: bool, /) -> Result:
         """The response's headers have arrived, from upstream or as a local response; with `end_of_stream` that is all of it."""
 
-    def on_response_body(self, body: Body, end_of_stream: bool, /) -> Action | int | None:
+    def on_response_body(self, body: Body, end_of_stream: bool, /) -> Result:
         """A chunk of the response's body has arrived. `Action.PAUSE` has the proxy keep it and add the next to it."""
 
-    def on_response_trailers(self, trailers: Headers, /) -> Action | int | None:
+    def on_response_trailers(self, trailers: Headers, /) -> Result:
         """The response's trailers have arrived; that is all of it."""
+
+    def on_response_metadata(self, num_elements: int, /) -> int | None:
+        """HTTP/2 METADATA has arrived with the response. The proxy tells how many entries it has, and not which."""
 
     def on_log(self) -> None:
         """The stream is over; its headers can be read once more, for logging."""
@@ -207,66 +315,82 @@ class HttpContext(Generic[PluginT]):
     # What the proxy holds
 
     @property
+    def _plugin_context(self) -> PluginContext:
+        return self.plugin
+
+    @property
+    def gone(self) -> bool:
+        """Whether the stream is over, and the proxy has dropped it."""
+        return self._state & GONE != 0
+
+    @property
     def request_headers(self) -> Headers:
         """The request's headers, until `on_request_headers` has returned `Action.CONTINUE`, and in `on_log`."""
-        return self.plugin._host.request_headers
+        return self._here().request_headers
 
     @property
     def request_body(self) -> Body:
         """The request's body, in `on_request_body`."""
-        return self.plugin._host.request_body
+        return self._here().request_body
 
     @property
     def request_trailers(self) -> Headers:
         """The request's trailers, in `on_request_trailers`."""
-        return self.plugin._host.request_trailers
+        return self._here().request_trailers
 
     @property
     def response_headers(self) -> Headers:
         """The response's headers, until `on_response_headers` has returned `Action.CONTINUE`, and in `on_log`."""
-        return self.plugin._host.response_headers
+        return self._here().response_headers
 
     @property
     def response_body(self) -> Body:
         """The response's body, in `on_response_body`."""
-        return self.plugin._host.response_body
+        return self._here().response_body
 
     @property
     def response_trailers(self) -> Headers:
         """The response's trailers, in `on_response_trailers`, and in `on_log`."""
-        return self.plugin._host.response_trailers
+        return self._here().response_trailers
 
-    @property
-    def properties(self) -> Properties:
-        """The properties of the stream whose callback runs, with their types: `self.properties.request.path`."""
-        return self.plugin._host.properties
+    def read_request_body(self, limit: int = DEFAULT_BODY_LIMIT) -> Future[bytes]:
+        """Wait for the whole request body: `body = await self.read_request_body()`, `limit` in bytes.
 
-    def get_property(self, *path: str | bytes) -> bytes | None:
-        """The bytes of a property of the stream, such as `get_property("source", "address")`; `None` where there is none.
+        In an async `on_request_body` it works everywhere. In an async `on_request_headers`, where the headers can still be changed
+        by what the body says, the plugin's configuration in Envoy must say `allow_on_headers_stop_iteration: true` (Envoy 1.35 and
+        later); else the proxy holds the body back while the headers wait, and `PhaseError` is raised as soon as that shows. A body that was read is not given to
+        `on_request_body`; replace it with `self.request_body.replace(...)`.
 
-        Text is UTF-8, numbers are 8 bytes, little-endian; see "Attributes" in Envoy's documentation.
+        What is awaited raises `BodyTooLargeError` where the body is longer than `limit`; the proxy's own limit (Envoy:
+        `per_connection_buffer_limit_bytes`, 1 MiB) answers with 413 before.
         """
-        return self.plugin.hostcalls.get_property(property_path(path))
+        return read_body(self, is_response=False, limit=limit)
+
+    def read_response_body(self, limit: int = DEFAULT_BODY_LIMIT) -> Future[bytes]:
+        """Wait for the whole response body, in an async `on_response_headers` or `on_response_body`; see `read_request_body`.
+
+        The proxy's own limit answers with 500.
+        """
+        return read_body(self, is_response=True, limit=limit)
 
     def set_property(self, *path: str | bytes, value: Data) -> None:
         """Set a property of the stream, which other filters and access logs can read (in Envoy as filter state `wasm.PATH`)."""
-        self.plugin.hostcalls.set_property(property_path(path), octets(value))
+        serialized = property_path(path)
+        self._check_living()
+        self._host.call_for(self.context_id, self.hostcalls.set_property, serialized, octets(value))
 
-    # What the proxy shares and offers
-
-    @property
-    def shared_data(self) -> SharedData:
-        """Values by key, shared by all VMs with the same `vm_id`."""
-        return self.plugin.shared_data
-
-    def resolve_queue(self, vm_id: str, name: str) -> SharedQueue:
-        """The queue `name` that VMs with `vm_id` (this VM's own, if empty) consume; `UnknownQueueError` where none has registered it."""
-        return self.plugin.resolve_queue(vm_id, name)
+    def _here(self) -> Host:
+        host = self._host
+        if host.context_id != self.context_id or self._state & GONE:
+            self._check_living()
+            msg = f"{type(self).__name__} {self.context_id}: headers and bodies are there in the stream's own callbacks and tasks"
+            raise PhaseError(msg)
+        return host
 
     @property
     def foreign_functions(self) -> StreamForeignFunctions:
         """What the proxy offers beyond the specification: signatures, compression, filter state, the choice of the route."""
-        return StreamForeignFunctions(self.plugin._host, self.context_id)
+        return StreamForeignFunctions(self._host, self.context_id)
 
     # What the stream can be told
 
@@ -292,7 +416,7 @@ class HttpContext(Generic[PluginT]):
         if grpc_status is not None and not 0 <= grpc_status <= _LAST_GRPC_STATUS:
             msg = f"grpc_status {grpc_status}: from 0 to {_LAST_GRPC_STATUS}"
             raise ValueError(msg)
-        host = self.plugin._host
+        host = self._host
         if self._state & (ANSWERED | RESET | GONE):
             _logger.warning("local response %d ignored: the stream was answered or closed before", status)
             return Action.PAUSE if self._answered_in == host.phase else Action.CONTINUE
@@ -335,18 +459,22 @@ class HttpContext(Generic[PluginT]):
         if not self._state & paused:
             msg = f"the {what} is not paused: it pauses when one of its callbacks returns Action.PAUSE"
             raise PhaseError(msg)
-        host = self.plugin._host
-        if host.context_id == self.context_id and host.phase in own_phases:
+        host = self._host
+        if self._at_work(stream_type) or (host.context_id == self.context_id and host.phase in own_phases):
             msg = f"a callback of the {what} lets it go on by returning Action.CONTINUE"
             raise PhaseError(msg)
         host.call_for(self.context_id, host.hostcalls.continue_stream, int(stream_type))
-        self._state &= ~paused
+        self._state &= ~(paused | (REQUEST_HELD if stream_type is StreamType.HTTP_REQUEST else RESPONSE_HELD))
+
+    def _at_work(self, stream_type: StreamType) -> bool:
+        direction = None if self._directions is None else self._directions[stream_type]
+        return direction is not None and direction.at_work
 
     def reset(self) -> None:
         """Close the stream without an answer."""
         if self._state & (RESET | GONE):
             return
-        host = self.plugin._host
+        host = self._host
         in_response = RESPONSE_HEADERS <= host.phase < END and host.context_id == self.context_id
         self._state |= RESET
         self._answered_in = host.phase

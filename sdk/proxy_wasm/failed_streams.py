@@ -3,7 +3,9 @@
 from typing import Any
 
 from proxy_wasm.abi.enums import Action
+from proxy_wasm.body import Body
 from proxy_wasm.contexts import HttpContext
+from proxy_wasm.tcp import TcpContext
 
 
 class NotMadeError(Exception):
@@ -45,3 +47,37 @@ class Closed(HttpContext[Any]):
     __slots__ = ()
     on_request_headers = on_request_body = on_request_trailers = _pause
     on_response_headers = on_response_body = on_response_trailers = _pause
+
+
+class UnmadeConnection(TcpContext[Any]):
+    """For a connection whose object could not be made: fails at its first callback."""
+
+    __slots__ = ()
+
+    def on_new_connection(self) -> Action:
+        raise NotMadeError
+
+    def on_downstream_data(self, _data: Body, _end_of_stream: bool, /) -> Action:
+        raise NotMadeError
+
+    on_upstream_data = on_downstream_data
+
+
+class PassedConnection(TcpContext[Any]):
+    """For a connection that goes on unfiltered."""
+
+    __slots__ = ()
+
+
+class ClosedConnection(TcpContext[Any]):
+    """For a connection that is being closed: nothing passes any more."""
+
+    __slots__ = ()
+
+    def on_new_connection(self) -> Action:
+        return Action.PAUSE
+
+    def on_downstream_data(self, _data: Body, _end_of_stream: bool, /) -> Action:
+        return Action.PAUSE
+
+    on_upstream_data = on_downstream_data

@@ -5,7 +5,7 @@ the map anew each time, so nothing here is ever stale.
 """
 
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
-from typing import TypeVar, cast, overload
+from typing import NoReturn, TypeVar, cast, overload
 
 from proxy_wasm.abi.enums import MapType, Status
 from proxy_wasm.abi.header_map import Pair, decode_pairs, encode_pairs
@@ -34,6 +34,7 @@ _OFFERED = {
         "in on_response_headers, while it keeps the response paused, and read-only in on_log",
     ),
     MapType.HTTP_RESPONSE_TRAILERS: ("response trailers", "in on_response_trailers, and read-only in on_log"),
+    MapType.HTTP_CALL_RESPONSE_HEADERS: ("received headers", "with the answer"),
 }
 
 
@@ -219,6 +220,41 @@ class Headers(MutableMapping[str, str]):
         return PhaseError(f"no {what} here: the proxy offers them {when}; keep what is needed later in an attribute")
 
 
+class ReceivedHeaders(Headers):
+    """Headers that came with the answer to a callout: a copy of the proxy's, which can be read for as long as it is kept."""
+
+    __slots__ = ()
+
+    def __init__(self, pairs: list[Pair]) -> None:
+        super().__init__(cast("Hostcalls", _Copy(pairs)), MapType.HTTP_CALL_RESPONSE_HEADERS)
+
+    def without_pseudo(self) -> "ReceivedHeaders":
+        """The same without `:status` and its like."""
+        return ReceivedHeaders([pair for pair in self.raw if not pair[0].startswith(b":")])
+
+
+class _Copy:
+    """Stands in for the hostcalls of a map that the proxy no longer holds."""
+
+    __slots__ = ("_pairs",)
+
+    def __init__(self, pairs: list[Pair]) -> None:
+        self._pairs = pairs
+
+    def get_header_map_value(self, _: int, key: bytes) -> bytes | None:
+        wanted = key.lower()
+        return next((value for name, value in self._pairs if name.lower() == wanted), None)
+
+    def get_header_map_pairs(self, _: int) -> bytes:
+        return encode_pairs(self._pairs)
+
+    def _refuse(self, *_: object) -> NoReturn:
+        msg = "received headers can be read only; make a dict of them to change it"
+        raise TypeError(msg)
+
+    replace_header_map_value = add_header_map_value = remove_header_map_value = set_header_map_pairs = _refuse
+
+
 def checked_name(name: object) -> bytes:
     """A header's name as the proxy takes it; `TypeError` or `ValueError` where it is none."""
     octets = _octets(name, "name of a header", name)
@@ -254,7 +290,7 @@ def _octets(text: object, what: str, name: object) -> bytes:
 
 def serialize(headers: HeaderPairs) -> bytes:
     """`headers` as the proxy takes a whole map; `TypeError` or `ValueError` where it would not."""
-    pairs = [checked_pair(name, value) for name, value in _pairs(headers)]
+    pairs = [checked_pair(name, value) for name, value in pairs_of(headers)]
     serialized = encode_pairs(pairs)
     if len(pairs) > MAX_PAIRS or len(serialized) > MAX_SERIALIZED_SIZE:
         msg = f"{len(pairs)} headers of {len(serialized)} bytes: a proxy takes at most {MAX_PAIRS} of 1 MiB together"
@@ -262,7 +298,8 @@ def serialize(headers: HeaderPairs) -> bytes:
     return serialized
 
 
-def _pairs(headers: HeaderPairs) -> Iterable[tuple[object, object]]:
+def pairs_of(headers: HeaderPairs) -> Iterable[tuple[object, object]]:
+    """The names and values of `headers`, in order, as they were given."""
     if isinstance(headers, Headers):
         return headers.multi_items()
     if isinstance(headers, Mapping):

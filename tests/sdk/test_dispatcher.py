@@ -187,7 +187,8 @@ def test_the_callbacks_of_every_life_cycle_and_the_overridden_ones_are_used() ->
     used = used_callbacks()
     assert set(LIFECYCLE_CALLBACKS) <= set(used) <= set(CALLBACKS)
     assert "on_request_headers" in used
-    assert "on_tick" not in used
+    assert "on_http_call_response" in used
+    assert "on_foreign_function" not in used
     assert len(set(used)) == len(used)
 
 

@@ -204,6 +204,7 @@ CALLBACKS: dict[str, Callback] = {
     for callback in (
         Callback("on_context_create", ("context_id", "parent_context_id"), returns=False),
         Callback("on_vm_start", ("context_id", "configuration_size"), returns=True),
+        Callback("validate_configuration", ("context_id", "configuration_size"), returns=True),
         Callback("on_configure", ("context_id", "configuration_size"), returns=True),
         Callback("on_tick", ("context_id",), returns=False),
         Callback("on_new_connection", ("context_id",), returns=True),

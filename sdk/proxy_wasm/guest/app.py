@@ -51,6 +51,7 @@ class WitWorld(wit_world.WitWorld):
 
     proxy_on_context_create: ClassVar[Callable[[int, int], None]] = staticmethod(_create_first_context)
     proxy_on_vm_start = staticmethod(dispatcher.on_vm_start)
+    proxy_validate_configuration = staticmethod(dispatcher.validate_configuration)
     proxy_on_configure = staticmethod(dispatcher.on_configure)
     proxy_on_tick = staticmethod(dispatcher.on_tick)
     proxy_on_new_connection = staticmethod(dispatcher.on_new_connection)

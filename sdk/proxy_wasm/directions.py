@@ -1,0 +1,407 @@
+"""The two directions of an HTTP stream while an async callback is at work.
+
+Theory of operation
+-------------------
+
+A callback that is `async` pauses its direction until the coroutine has ended, and what arrives meanwhile is held by the proxy: the callbacks of one
+direction are called one after another. For the proxy that means:
+
+- the callback returns PAUSE, so that the proxy keeps the body and adds what follows. When the coroutine ends, with `CONTINUE`, what it has
+  seen is *released*: its author is done with it, and sees it no more. But the proxy's buffer is one; so as long as something follows that no
+  callback has seen yet, the callback for that is called next, with a body that hides what was released (`before`), and only then does the stream go on.
+- what arrives while a coroutine waits is hidden from it at the end of the body (`after`), so that replacing the body it knows does not
+  lose what it does not know;
+- a callback that returns PAUSE itself sees everything so far next time, as without coroutines;
+- trailers are held likewise.
+
+The stream goes on by what the callback at hand returns where that is a callback of the same direction, and by a hostcall everywhere else.
+"""
+
+# This module and the classes that it works for are one machine.
+# pyright: reportPrivateUsage=false
+# ruff: noqa: SLF001
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
+
+from proxy_wasm.abi.enums import Action, StreamType
+from proxy_wasm.abi.hostcalls import HostError
+from proxy_wasm.context import Context
+from proxy_wasm.contexts import (
+    ANSWERED,
+    GONE,
+    OVER,
+    REQUEST_HELD,
+    REQUEST_PAUSED,
+    RESET,
+    RESPONSE_HEADERS_HELD,
+    RESPONSE_HELD,
+    RESPONSE_PAUSED,
+    HttpContext,
+)
+from proxy_wasm.host import (
+    REQUEST_BODY,
+    REQUEST_HEADERS,
+    REQUEST_TRAILERS,
+    RESPONSE_BODY,
+    RESPONSE_HEADERS,
+    RESPONSE_TRAILERS,
+    Host,
+)
+from proxy_wasm.tasks import Future, Task, is_coroutine
+from proxy_wasm.whole_bodies import too_large
+
+if TYPE_CHECKING:
+    from proxy_wasm.body import Body
+    from proxy_wasm.headers import Headers
+
+Stream = HttpContext[Any]
+
+CONTINUE, PAUSE = int(Action.CONTINUE), int(Action.PAUSE)
+_LAST_ACTION = 4
+"""The largest number that Envoy's filter statuses have."""
+
+
+def action_number(action: object) -> int:
+    """The action that a callback returned, as a number; `TypeError` where it is none."""
+    if action is None:
+        return CONTINUE
+    if not isinstance(action, int) or isinstance(action, bool) or not 0 <= action <= _LAST_ACTION:
+        msg = f"returned {type(action).__name__}, {action!r:.100}; a callback returns Action.CONTINUE, Action.PAUSE or None"
+        raise TypeError(msg)
+    return int(action)
+
+
+class Direction:
+    """One direction of a stream, from the moment on at which one of its callbacks first had to wait."""
+
+    __slots__ = (
+        "arrived",
+        "before",
+        "body",
+        "ended",
+        "follows",
+        "headers",
+        "is_response",
+        "limit",
+        "size",
+        "stream",
+        "task",
+        "trailers",
+        "unseen",
+        "whole",
+    )
+
+    def __init__(self, stream: Stream, *, is_response: bool) -> None:
+        host = stream._host
+        self.stream = stream
+        self.is_response = is_response
+        self.body: Body = host.response_body if is_response else host.request_body
+        self.headers: Headers = host.response_headers if is_response else host.request_headers
+        self.task: Task[Any] | None = None
+        """The coroutine of the callback at work."""
+        self.size = 0
+        """Bytes that the proxy held when a callback last looked."""
+        self.unseen = 0
+        """Bytes at the end that no callback has seen."""
+        self.before = 0
+        """Bytes at the front that were released, and are still held."""
+        self.arrived = False
+        """Whether a callback for the body is due."""
+        self.ended = False
+        """Whether `end_of_stream` has come."""
+        self.trailers = False
+        """Whether a callback for trailers is due."""
+        self.whole: Future[bytes] | None = None
+        """Waits for the whole body."""
+        self.limit = 0
+        self.follows = False
+        """Whether the headers wait for the body, and its length can still be told."""
+
+    @property
+    def at_work(self) -> bool:
+        """Whether an async callback has not ended yet."""
+        return self.task is not None
+
+    @property
+    def stream_type(self) -> StreamType:
+        return StreamType.HTTP_RESPONSE if self.is_response else StreamType.HTTP_REQUEST
+
+    def wait_for_whole(self, whole: Future[bytes]) -> None:
+        """Complete `whole` with the whole body, now or later."""
+        self.whole = whole
+        self.feed()
+
+    def feed(self) -> None:
+        """Complete the future of whoever waits for the whole body, if it is there, or too large."""
+        whole = self.whole
+        if whole is None or whole.done():
+            return
+        if self.size - self.before > self.limit:
+            self.whole = None
+            whole.set_exception(too_large(self))
+        elif self.ended or self.trailers:
+            self.whole = None
+            self.arrived = False
+            self.unseen = 0
+            whole.set_result(self.body_so_far())
+
+    def body_so_far(self) -> bytes:
+        """Everything that the proxy holds and that was not released."""
+        return self.body._read(self.before, self.size - self.before) if self.size > self.before else b""
+
+
+class Directions:
+    """Carries on the callbacks that wait, for one VM.
+
+    `fail(stream, phase, error, inside)` ends a stream, or lets it pass: then it returns CONTINUE.
+    """
+
+    def __init__(self, host: Host, fail: Callable[[Stream, int, BaseException, StreamType | None], int]) -> None:
+        self._host = host
+        self._fail = fail
+        self._entered: Direction | None = None
+        """The direction whose callback the proxy is in."""
+        self._released = False
+        """Whether that callback is to let it go on."""
+
+    # Callbacks
+
+    def begin(self, stream: Stream, coroutine: Any, phase: int, *, ended: bool) -> int:  # noqa: ANN401 - as authors write them
+        """What an async callback returns to the proxy; what it raises at once is raised."""
+        direction = self._direction(stream, phase)
+        direction.ended = ended
+        if phase in (REQUEST_BODY, RESPONSE_BODY):
+            direction.size = direction.body._held()
+        self._entered, self._released = direction, False
+        try:
+            action = self._carry_out(direction, phase, coroutine)
+            if action is not None:
+                self._forget(direction)
+                return action
+            stream._state |= _held(phase)
+            self._suspend(direction, phase)
+            self.run(stream)
+            return CONTINUE if self._released else PAUSE
+        finally:
+            self._entered = None
+
+    def arrived(self, stream: Stream, phase: int, size: int, *, ended: bool) -> int:
+        """What the callback returns for a body of `size` bytes, or trailers, that came while the direction is held."""
+        direction = self._direction(stream, phase)
+        if phase in (REQUEST_TRAILERS, RESPONSE_TRAILERS):
+            direction.trailers = True
+        else:
+            direction.unseen += max(size - direction.size, 0)
+            direction.size = size
+            direction.arrived = True
+            direction.ended = direction.ended or ended
+        self._entered, self._released = direction, False
+        try:
+            direction.feed()
+            if direction.task is None:
+                self._guard(direction, phase, lambda: self._proceed(direction, PAUSE))
+            self.run(stream)
+            return CONTINUE if self._released else PAUSE
+        finally:
+            self._entered = None
+            self._unwindow(direction)
+
+    def _direction(self, stream: Stream, phase: int) -> Direction:
+        is_response = phase >= RESPONSE_HEADERS
+        if stream._directions is None:
+            stream._directions = [None, None]
+        direction = stream._directions[is_response]
+        if direction is None:
+            direction = stream._directions[is_response] = Direction(stream, is_response=is_response)
+        return direction
+
+    def _forget(self, direction: Direction) -> None:
+        directions = direction.stream._directions
+        if directions is not None and directions[direction.is_response] is direction:
+            directions[direction.is_response] = None
+
+    # The machine
+
+    def _carry_out(self, direction: Direction, phase: int, result: object) -> int | None:
+        """The action that a callback returned, `None` where its coroutine waits; what it raises is raised."""
+        if not is_coroutine(result):
+            return action_number(result)
+        stream = direction.stream
+        task: Task[Any] = Task(stream, result, phase)
+        stream._adopt(task)
+        direction.task = task
+        task.run()
+        if task.done():
+            direction.task = None
+            return action_number(task.result())
+        task._watch(lambda _: self._ended(direction, phase, task))
+        return None
+
+    def _suspend(self, direction: Direction, phase: int) -> None:
+        """A callback waits, or has ended: note how much of the body is there to be known."""
+        if direction.task is not None and phase in (REQUEST_BODY, RESPONSE_BODY):
+            direction.size = direction.body._held()
+
+    def _ended(self, direction: Direction, phase: int, task: Task[Any]) -> None:
+        direction.task = None
+        direction.whole = None
+        if not direction.stream._state & (OVER | GONE):
+            self._guard(direction, phase, lambda: self._proceed(direction, action_number(task.result())))
+
+    def _guard(self, direction: Direction, phase: int, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except BaseException as error:  # noqa: BLE001 - what an author's callback raised
+            inside = direction.stream_type if self._entered is direction else None
+            if self._fail(direction.stream, phase, error, inside) == CONTINUE:
+                self._released = self._released or inside is not None
+
+    def _proceed(self, direction: Direction, action: int) -> None:
+        """A callback has ended with `action`: call the next one for what is held, or let the stream go on."""
+        stream, host = direction.stream, self._host
+        while not stream._state & (ANSWERED | RESET | GONE):
+            if direction.arrived:
+                phase = RESPONSE_BODY if direction.is_response else REQUEST_BODY
+                if action == CONTINUE:
+                    direction.before = max(direction.body._held() - direction.unseen, 0)
+                direction.arrived = False
+                direction.unseen = 0
+                direction.follows = False
+            elif direction.trailers:
+                phase = RESPONSE_TRAILERS if direction.is_response else REQUEST_TRAILERS
+                direction.trailers = False
+            else:
+                self._rest(direction, action)
+                return
+            host.phase = phase
+            self._window(direction)
+            try:
+                carried_out = self._carry_out(direction, phase, self._call(direction, phase))
+            except BaseException as error:  # noqa: BLE001 - what an author's callback raised
+                self._guard(direction, phase, lambda error=error: _raise(error))
+                return
+            if carried_out is None:
+                self._suspend(direction, phase)
+                return
+            action = carried_out
+            direction.size = direction.body._held()
+
+    def _call(self, direction: Direction, phase: int) -> object:
+        stream, host = direction.stream, self._host
+        if phase == REQUEST_BODY:
+            return stream.on_request_body(host.request_body, direction.ended)
+        if phase == RESPONSE_BODY:
+            return stream.on_response_body(host.response_body, direction.ended)
+        if phase == REQUEST_TRAILERS:
+            return stream.on_request_trailers(host.request_trailers)
+        return stream.on_response_trailers(host.response_trailers)
+
+    def _rest(self, direction: Direction, action: int) -> None:
+        """Nothing is due: the stream goes on, or stays paused because its author said so."""
+        stream = direction.stream
+        if action == CONTINUE:
+            self._forget(direction)
+            stream._state &= ~_all_bits(direction)
+            if self._entered is direction:
+                self._released = True
+            else:
+                with suppress(HostError):  # it may be gone
+                    stream._host.hostcalls.continue_stream(int(direction.stream_type))
+        elif not direction.before:
+            self._forget(direction)
+            stream._state &= ~(RESPONSE_HELD if direction.is_response else REQUEST_HELD)
+
+    # Whatever was woken
+
+    def run(self, only: Context | None = None) -> None:
+        """Run what was woken; in a callback of a stream `only` what belongs to it, for it alone can be answered there."""
+        ready = self._host.ready
+        others: list[Any] = []
+        while ready:
+            job = ready.popleft()
+            context = job.context
+            if only is not None and context is not only:
+                others.append(job)
+            elif self._enter(context, job.phase):
+                try:
+                    job.run()
+                except BaseException as error:  # noqa: BLE001 - what an author's function raised
+                    self._job_failed(context, job.phase, error)
+                self._leave(context)
+        if others:
+            ready.extend(others)
+            for context in {job.context._plugin_context for job in others}:
+                context._timers().call_later(0, _nothing)
+
+    def _job_failed(self, context: Any, phase: int, error: BaseException) -> None:  # noqa: ANN401 - of any kind
+        if isinstance(context, HttpContext):
+            stream = cast("Stream", context)
+            entered = self._entered
+            inside = entered.stream_type if entered is not None and entered.stream is stream else None
+            if self._fail(stream, phase, error, inside) == CONTINUE:
+                self._released = self._released or inside is not None
+        else:
+            context._report_unseen("callback", error)
+
+    def _enter(self, context: Any, phase: int) -> bool:  # noqa: ANN401 - of any kind
+        """Make `context` the one that hostcalls act on; false where it is gone."""
+        host = self._host
+        if context.gone or (isinstance(context, HttpContext) and context._state & OVER):
+            return False
+        if host.context_id != context.context_id:
+            try:
+                host.hostcalls.set_effective_context(context.context_id)
+            except HostError:
+                return False
+            host.context_id = context.context_id
+        host.phase = phase
+        directions = context._directions if isinstance(context, HttpContext) else None
+        if directions is not None:
+            for direction in directions:
+                if direction is not None:
+                    self._window(direction)
+        return True
+
+    def _leave(self, context: Any) -> None:  # noqa: ANN401 - of any kind
+        directions = context._directions if isinstance(context, HttpContext) else None
+        if directions is None:
+            return
+        for direction in directions:
+            if direction is not None and direction.size and not context.gone:
+                direction.size = direction.body._held()
+        host = self._host
+        for body in (host.request_body, host.response_body):
+            body._before = body._after = 0
+            body._headers = None
+
+    def _window(self, direction: Direction) -> None:
+        body = direction.body
+        body._before = direction.before
+        body._after = direction.unseen
+        body._headers = direction.headers if direction.follows else None
+
+    def _unwindow(self, direction: Direction) -> None:
+        body = direction.body
+        body._before = body._after = 0
+        body._headers = None
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+def _nothing() -> None: ...
+
+
+def _held(phase: int) -> int:
+    if phase < RESPONSE_HEADERS:
+        return REQUEST_PAUSED | REQUEST_HELD
+    if phase == RESPONSE_HEADERS:
+        return RESPONSE_PAUSED | RESPONSE_HELD | RESPONSE_HEADERS_HELD
+    return RESPONSE_PAUSED | RESPONSE_HELD
+
+
+def _all_bits(direction: Direction) -> int:
+    return _held(RESPONSE_HEADERS if direction.is_response else REQUEST_HEADERS)
