@@ -19,8 +19,8 @@ _RESERVED_LABEL = "le"
 def full_name(name: str, labels: dict[str, str]) -> str:
     """The name under which the proxy keeps the metric `name` with `labels`, of which it extracts the labels.
 
-    The order of `labels` makes no difference. A label's value may be any text; control characters in it, and a dot beside `;` or `=`, which
-    would look like a separator, become `_`. Raises `ValueError` for a name or label that Prometheus would not take.
+    The order of `labels` makes no difference. A label's value may be any text; control characters in it, a dot beside `;` or `=`, which
+    would look like a separator, and a dot at its end, which Envoy drops, become `_`. Raises `ValueError` for a name or label that Prometheus would not take.
     """
     if not _is_name(name.replace(".", "_").replace("-", "_")) or "" in name.split("."):
         msg = f"metric {name!r}: a name has letters, digits, '_', '-' and single dots, and begins with a letter or '_'"
@@ -49,7 +49,7 @@ def _label_value(value: str) -> str:
     if ";" in value or "=" in value:
         for separator, replacement in _LIKE_SEPARATORS:
             value = value.replace(separator, replacement)
-    return value
+    return f"{value[:-1]}_" if value.endswith(".") else value
 
 
 _LIKE_SEPARATORS = ((".;", "_;"), (";.", ";_"), (".=", "_="), ("=.", "=_"))
