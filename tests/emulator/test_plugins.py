@@ -328,28 +328,6 @@ def test_foreign_functions_are_the_tests(start: "Start", status_of: "StatusOf") 
     assert results == [b"ABC", Status.BAD_ARGUMENT, Status.NOT_FOUND]
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        ("http_call", (b"", b"", b"", b"", 0)),
-        ("grpc_call", (b"", b"", b"", b"", b"", 0)),
-        ("grpc_stream", (b"", b"", b"", b"")),
-        ("grpc_send", (1, b"", 0)),
-        ("grpc_cancel", (1,)),
-        ("grpc_close", (1,)),
-        ("continue_stream", (3,)),
-    ],
-)
-def test_what_is_not_there_yet_is_unimplemented(
-    start: "Start", status_of: "StatusOf", name: str, arguments: tuple[Any, ...]
-) -> None:
-    statuses: list[Any] = []
-    start(
-        on_request_headers=lambda host, *_: statuses.append(status_of(lambda: getattr(host, name)(*arguments)))
-    ).exchange()
-    assert statuses == [Status.UNIMPLEMENTED]
-
-
 def test_the_status_of_no_call_is_zero(start: "Start") -> None:
     statuses: list[Any] = []
     start(on_request_headers=lambda host, *_: statuses.append(host.get_status())).exchange()

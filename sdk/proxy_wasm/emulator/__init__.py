@@ -2,7 +2,7 @@
 
 `Emulator` runs a guest, `native_guest` (the author's classes) or `wasm_guest` (the built module); `Emulator.start_plugin`
 gives a `Plugin`, and a plugin passes whole exchanges (`Plugin.exchange`) or a stream's events one by one
-(`Plugin.http_stream`). docs/emulator.md tells what is modelled.
+(`Plugin.http_stream`, `Plugin.tcp_stream`). What plugins can call stands in `proxy_wasm.emulator.clusters`. docs/emulator.md tells what is modelled.
 """
 
 from proxy_wasm.emulator.clock import Clock
@@ -16,6 +16,7 @@ from proxy_wasm.emulator.http_stream import HttpStream
 from proxy_wasm.emulator.log import LogRecord
 from proxy_wasm.emulator.plugin import Plugin
 from proxy_wasm.emulator.shared_state import SharedState
+from proxy_wasm.emulator.tcp_stream import TcpStream
 
 __all__ = [
     "Clock",
@@ -32,6 +33,7 @@ __all__ = [
     "Request",
     "SharedState",
     "StreamPaused",
+    "TcpStream",
     "UpstreamRequest",
     "UpstreamResponse",
     "VmFailed",

@@ -40,9 +40,28 @@ class Clock:
         heapq.heappush(self._timers, (self.monotonic_nanoseconds + nanoseconds, next(self._order), timer))
         return timer
 
+    def next_due(self) -> int | None:
+        """The moment of the monotonic clock, in nanoseconds, at which something is due; `None` where nothing is."""
+        while self._timers and self._timers[0][2].action is None:
+            heapq.heappop(self._timers)
+        return self._timers[0][0] if self._timers else None
+
+    def advance_to_next(self, limit: int) -> bool:
+        """Move to the next moment at which something is due, and run that.
+
+        False, and the clock does not move, where nothing is due at or before `limit`, a moment of the monotonic clock.
+        """
+        due = self.next_due()
+        if due is None or due > limit:
+            return False
+        self._run_until(due)
+        return True
+
     def advance(self, seconds: float) -> None:
         """Move both clocks forward; whatever falls due on the way runs at its own moment, in order."""
-        end = self.monotonic_nanoseconds + round(seconds * NANOSECONDS)
+        self._run_until(self.monotonic_nanoseconds + round(seconds * NANOSECONDS))
+
+    def _run_until(self, end: int) -> None:
         while self._timers and self._timers[0][0] <= end:
             due, _, timer = heapq.heappop(self._timers)
             self._move_to(due)

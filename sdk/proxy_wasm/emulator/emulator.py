@@ -7,6 +7,7 @@ from typing import Self
 from proxy_wasm.abi.enums import LogLevel
 from proxy_wasm.emulator import properties
 from proxy_wasm.emulator.clock import Clock
+from proxy_wasm.emulator.clusters import Clusters
 from proxy_wasm.emulator.errors import VmFailed
 from proxy_wasm.emulator.guest import GuestFactory
 from proxy_wasm.emulator.log import Log
@@ -22,6 +23,7 @@ class Emulator:
     environment variables. Messages below `log_level` are dropped. `clock` starts at the real time and moves only by
     `clock.advance`. Emulators that are given the same `shared` are VMs of one proxy. `foreign_functions` take and return
     bytes and refuse with `HostError`; any other name is `NOT_FOUND`. `attributes` are properties of all streams, by path.
+    `clusters` are what the guest can call, by name (see `proxy_wasm.emulator.clusters`).
 
     Raises `ModuleRefused` where a proxy would not load the module, and `VmFailed` where its initializers trap.
     """
@@ -38,6 +40,7 @@ class Emulator:
         shared: SharedState | None = None,
         foreign_functions: Mapping[str, ForeignFunction] | None = None,
         attributes: properties.Properties | None = None,
+        clusters: Clusters | None = None,
     ) -> None:
         self.log = Log(log_level)
         """Everything logged, oldest first."""
@@ -45,7 +48,7 @@ class Emulator:
         self.shared = shared or SharedState()
         self._attributes = properties.tree(attributes or {})
         self._plugins: dict[PluginSettings, Plugin] = {}
-        surroundings = Surroundings(self.log, self.clock, self.shared, foreign_functions or {})
+        surroundings = Surroundings(self.log, self.clock, self.shared, foreign_functions or {}, clusters or {})
         self._vm = Vm(
             guest_factory, surroundings, vm_id=vm_id, configuration=vm_configuration, environment=environment or {}
         )

@@ -13,6 +13,7 @@ whether the headers went on (`headers_sent`). The rules are those of Envoy's fil
 * Continuing sends what is held: through the filter where everything was stopped, past it where it has seen it already.
 * While the filter buffers (it returned "stop and buffer" last), a new piece joins what is held before the filter hears of
   it, and the filter sees the whole.
+* METADATA is told and goes on, except while everything is stopped: then it waits for the headers.
 * A map or body is visible to hostcalls from the callback on that announces it until a callback lets it go by continuing.
 * Trailers that the filter asks for while it has the end of the body come into being, and follow the body past it.
 
@@ -72,10 +73,11 @@ class Names:
     headers: str
     body: str
     trailers: str
+    metadata: str
 
 
-REQUEST = Names("on_request_headers", "on_request_body", "on_request_trailers")
-RESPONSE = Names("on_response_headers", "on_response_body", "on_response_trailers")
+REQUEST = Names("on_request_headers", "on_request_body", "on_request_trailers", "on_request_metadata")
+RESPONSE = Names("on_response_headers", "on_response_body", "on_response_trailers", "on_response_metadata")
 
 
 @dataclass(slots=True)
@@ -106,6 +108,7 @@ class Filter(Protocol):
     """The stream that a half belongs to: it calls the guest, and hears of what went on."""
 
     def filter(self, half: "HalfStream", callback: str, size: int, end_of_stream: bool | None) -> int: ...
+    def tell_metadata(self, callback: str, size: int) -> None: ...
     def run_local_response(self) -> None: ...
     def headers_went_on(self, half: "HalfStream") -> None: ...
     def ended(self, half: "HalfStream") -> None: ...
@@ -127,6 +130,8 @@ class HalfStream:
     """Whether all of the message has come in."""
     headers_sent: bool = False
     aborted: bool = False
+    metadata: list[int] = field(default_factory=list[int])
+    """How many entries the METADATA frames have that wait until the headers go on."""
     visible: Visible = field(default_factory=Visible)
     sent: Message = field(default_factory=Message)
 
@@ -171,6 +176,16 @@ class HalfStream:
         if self.flow is not Flow.STOPPED:
             self._filter_trailers(trailers)
 
+    def receive_metadata(self, size: int) -> None:
+        """METADATA comes: `size` entries. It passes whatever the filter answers, but not before headers that are stopped."""
+        if self.aborted:
+            return
+        if self.flow is Flow.STOPPED:
+            self.metadata.append(size)
+        else:
+            self.stream.tell_metadata(self.names.metadata, size)
+            self._was_aborted()
+
     def resume(self) -> None:
         """Let everything held go on."""
         if self.aborted:
@@ -179,6 +194,9 @@ class HalfStream:
         self.flow = Flow.RUNNING
         trailers = self.trailers
         self.send_headers()
+        metadata, self.metadata = self.metadata, []
+        for size in metadata:
+            self.receive_metadata(size)
         if self.held is not None and not self.aborted:
             end = self.whole and trailers is None
             if through_filter:

@@ -3,7 +3,7 @@
 A native guest calls these methods itself; for a compiled one, `wasm_guest` reads their arguments from its memory.
 """
 
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from proxy_wasm.abi.enums import BufferType, LogLevel, MapType, Status, StreamType
 from proxy_wasm.abi.hostcalls import HostError
@@ -13,6 +13,7 @@ from proxy_wasm.emulator.header_map import HeaderMap, to_text
 from proxy_wasm.emulator.local_response import LocalResponse
 
 if TYPE_CHECKING:
+    from proxy_wasm.emulator.plugin import Plugin
     from proxy_wasm.emulator.vm import Vm
 
 _T = TypeVar("_T", BufferType, MapType, StreamType)
@@ -38,7 +39,7 @@ class VmHostcalls:
         return int(self._vm.log.level)
 
     def get_status(self) -> tuple[int, bytes]:
-        return (0, b"")
+        return self._plugin.status
 
     def get_current_time_nanoseconds(self) -> int:
         return self._vm.clock.time_nanoseconds
@@ -184,13 +185,12 @@ class VmHostcalls:
             raise HostError("call_foreign_function", Status.NOT_FOUND)
         return function(arguments)
 
-    # Callouts: not there yet.
+    # Callouts.
 
     def http_call(
         self, upstream: bytes, headers: bytes, body: bytes, trailers: bytes, timeout_milliseconds: int
     ) -> int:
-        del upstream, headers, body, trailers, timeout_milliseconds
-        _unimplemented("http_call")
+        return self._plugin.http_calls.start(upstream, headers, body, trailers, timeout_milliseconds)
 
     def grpc_call(
         self,
@@ -201,24 +201,24 @@ class VmHostcalls:
         message: bytes,
         timeout_milliseconds: int,
     ) -> int:
-        del upstream, service, method, initial_metadata, message, timeout_milliseconds
-        _unimplemented("grpc_call")
+        path = b"/" + service + b"/" + method
+        return self._plugin.grpc_calls.start_call(upstream, path, initial_metadata, message, timeout_milliseconds)
 
     def grpc_stream(self, upstream: bytes, service: bytes, method: bytes, initial_metadata: bytes) -> int:
-        del upstream, service, method, initial_metadata
-        _unimplemented("grpc_stream")
+        return self._plugin.grpc_calls.start_stream(upstream, b"/" + service + b"/" + method, initial_metadata)
 
     def grpc_send(self, stream_id: int, message: bytes, end_of_stream: int) -> None:
-        del stream_id, message, end_of_stream
-        _unimplemented("grpc_send")
+        self._plugin.grpc_calls.send(stream_id, message, end_of_stream=bool(end_of_stream))
 
     def grpc_cancel(self, call_id: int) -> None:
-        del call_id
-        _unimplemented("grpc_cancel")
+        self._plugin.grpc_calls.cancel(call_id)
 
     def grpc_close(self, call_id: int) -> None:
-        del call_id
-        _unimplemented("grpc_close")
+        self._plugin.grpc_calls.close(call_id)
+
+    @property
+    def _plugin(self) -> "Plugin":
+        return self._vm.context.plugin
 
 
 def _known(hostcall: str, kind: type[_T], number: int) -> _T:
@@ -230,7 +230,3 @@ def _known(hostcall: str, kind: type[_T], number: int) -> _T:
 
 def _joined(map_type: int) -> frozenset[bytes]:
     return header_maps.JOINED_IN_REQUESTS if map_type in _REQUEST_MAPS else header_maps.JOINED_IN_RESPONSES
-
-
-def _unimplemented(hostcall: str) -> NoReturn:
-    raise HostError(hostcall, Status.UNIMPLEMENTED)

@@ -8,6 +8,8 @@ The rules are those of Envoy's HTTP/1 codec (source/common/http/http1/codec_impl
   `te` but for `trailers`) end at the proxy. Only on a chunked response does the filter see `transfer-encoding`.
 * A path with a fragment is answered with 400 before the filter hears of it.
 * Repeated headers of some names arrive joined (`header_maps`).
+* A paused stream waits: the clock moves to whatever is due next (ticks, answers and timeouts of callouts) until the stream ends or the
+  client's patience does.
 * Client and upstream send `content-length` with a body, unless trailers follow. What is sent on without a body says
   `content-length: 0`, where HTTP/1.1 asks for it.
 
@@ -17,17 +19,17 @@ What Envoy adds on its own is left out: `x-forwarded-proto`, `x-request-id`, `x-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from proxy_wasm.emulator import framing
+from proxy_wasm.emulator.clock import NANOSECONDS
 from proxy_wasm.emulator.errors import StreamPaused
 from proxy_wasm.emulator.exchange import Exchange, Request, UpstreamRequest, UpstreamResponse
 from proxy_wasm.emulator.half_stream import Flow, HalfStream, Message
 from proxy_wasm.emulator.header_map import HeaderMap
-from proxy_wasm.emulator.header_maps import JOINED_IN_REQUESTS, JOINED_IN_RESPONSES, joined
+from proxy_wasm.emulator.header_maps import JOINED_IN_REQUESTS, joined
 from proxy_wasm.emulator.http_stream import HttpStream
 
-HOP_BY_HOP = ("connection", "keep-alive", "proxy-connection", "transfer-encoding")
-_BODILESS_METHODS = frozenset({"GET", "HEAD", "DELETE", "TRACE", "CONNECT"})
-"""A request of these methods that has no body says nothing about its length."""
-_BODILESS_STATUSES = frozenset({204, 304})
+TIMEOUT = 30.0
+"""Seconds of the clock that a client waits for its response."""
 
 
 def default_upstream(request: UpstreamRequest) -> UpstreamResponse:
@@ -44,18 +46,39 @@ class Driver:
     upstream: Callable[[UpstreamRequest], UpstreamResponse]
     chunk_size: int = 0
 
-    def run(self, request: Request, *, log_start: int) -> Exchange:
-        """The exchange that `request` leads to."""
-        self._send_request(request)
-        reached: UpstreamRequest | None = None
-        if self.stream.request.sent.ended and self.stream.response.headers is None:
-            reached = self._upstream_request()
-            self._send_response(self.upstream(reached), is_head=reached.method == "HEAD")
+    def run(self, request: Request, *, log_start: int, timeout: float = TIMEOUT) -> Exchange:
+        """The exchange that `request` leads to; `StreamPaused` where it takes longer than `timeout` seconds of the clock."""
+        reached = self._pass(request, timeout)
         if not self.stream.closed:
-            problem = _stall(self.stream)
+            waited = self.stream.vm.clock.next_due() is not None
+            problem = _stall(self.stream, timeout if waited else None)
             self.stream.close()
             raise StreamPaused(problem)
         return self._exchange(request, reached, log_start)
+
+    def abandon(self, request: Request, *, log_start: int, after: float) -> Exchange:
+        """The exchange as far as it comes before the client disconnects, `after` that many seconds of the clock."""
+        reached = self._pass(request, after)
+        self.stream.close()
+        return self._exchange(request, reached, log_start)
+
+    def _pass(self, request: Request, timeout: float) -> UpstreamRequest | None:
+        """Let the exchange run for `timeout` seconds; what reached the upstream."""
+        clock = self.stream.vm.clock
+        deadline = clock.monotonic_nanoseconds + round(timeout * NANOSECONDS)
+        self._send_request(request)
+        reached: UpstreamRequest | None = None
+        while True:
+            if reached is None and self.stream.request.sent.ended and self.stream.response.headers is None:
+                reached = self._upstream_request()
+                self._send_response(self.upstream(reached), is_head=reached.method == "HEAD")
+            if self.stream.closed:
+                break
+            if not clock.advance_to_next(deadline):
+                if clock.next_due() is not None:
+                    clock.advance((deadline - clock.monotonic_nanoseconds) / NANOSECONDS)
+                break
+        return reached
 
     def _send_request(self, request: Request) -> None:
         stream = self.stream
@@ -75,15 +98,8 @@ class Driver:
 
     def _send_response(self, response: UpstreamResponse, *, is_head: bool) -> None:
         stream = self.stream
-        headers = HeaderMap([(":status", str(response.status))])
-        for name, value in joined(response.headers.without(*HOP_BY_HOP[:3]), JOINED_IN_RESPONSES).raw:
-            headers.add(name, value)
-        if response.status not in _BODILESS_STATUSES and "content-length" not in headers and not is_head:
-            if response.trailers:
-                headers.set("transfer-encoding", "chunked")
-            elif "transfer-encoding" not in headers:
-                headers.add("content-length", str(len(response.body)))
-        may_have_body = not is_head and response.status not in _BODILESS_STATUSES
+        headers = framing.response_headers(response, is_head=is_head)
+        may_have_body = not is_head and response.status not in framing.BODILESS_STATUSES
         has_body = may_have_body and bool(response.body or response.trailers or "transfer-encoding" in headers)
         stream.response_headers(headers, end_of_stream=not has_body)
         if has_body:
@@ -106,7 +122,7 @@ class Driver:
             method=method,
             path=headers.get(":path", ""),
             authority=headers.get(":authority", ""),
-            headers=self._framed(sent, "request", says_nothing=method in _BODILESS_METHODS),
+            headers=self._framed(sent, "request", says_nothing=method in framing.BODILESS_METHODS),
             body=sent.body,
             trailers=sent.trailers or HeaderMap(),
             scheme=headers.get(":scheme", ""),
@@ -116,7 +132,7 @@ class Driver:
         stream = self.stream
         sent = stream.response.sent
         status = (sent.headers or HeaderMap()).get(":status", "0")
-        says_nothing = request.method == "HEAD" or int(status) in _BODILESS_STATUSES
+        says_nothing = request.method == "HEAD" or int(status) in framing.BODILESS_STATUSES
         return Exchange(
             status=int(status),
             headers=self._framed(sent, "response", says_nothing=says_nothing) if sent.headers else HeaderMap(),
@@ -130,7 +146,7 @@ class Driver:
 
     def _framed(self, sent: Message, what: str, *, says_nothing: bool) -> HeaderMap:
         """The headers as they leave the proxy. Complains where `content-length` no longer fits the body."""
-        headers = (sent.headers or HeaderMap()).without(*HOP_BY_HOP)
+        headers = (sent.headers or HeaderMap()).without(*framing.HOP_BY_HOP)
         has_body = bool(sent.pieces or sent.trailers)
         length = headers.get("content-length")
         if length is None:
@@ -152,7 +168,7 @@ def request_headers(request: Request) -> HeaderMap:
     headers = HeaderMap(
         [(":authority", authority), (":path", request.path), (":method", request.method), (":scheme", request.scheme)]
     )
-    for name, value in joined(request.headers.without("host", "upgrade", *HOP_BY_HOP), JOINED_IN_REQUESTS).raw:
+    for name, value in joined(request.headers.without("host", "upgrade", *framing.HOP_BY_HOP), JOINED_IN_REQUESTS).raw:
         if name != b"te" or value == b"trailers":
             headers.add(name, value)
     if request.body and not request.trailers and not {"content-length", "transfer-encoding"} & set(request.headers):
@@ -160,10 +176,14 @@ def request_headers(request: Request) -> HeaderMap:
     return headers
 
 
-def _stall(stream: HttpStream) -> str:
+def _stall(stream: HttpStream, timeout: float | None) -> str:
+    """Why the stream has not ended: nothing is due any more, or `timeout` seconds have passed."""
     for half, what in ((stream.request, "request"), (stream.response, "response")):
         if half.flow is not Flow.RUNNING and not half.aborted:
-            return f"the filter paused the {what} {_where(half)} and nothing is left to continue it"
+            end = (
+                "nothing is left to continue it" if timeout is None else f"did not continue it for {timeout:g} seconds"
+            )
+            return f"the filter paused the {what} {_where(half)} and {end}"
     return "the stream neither ended nor is it paused: its upstream got no whole request"
 
 

@@ -15,6 +15,7 @@ How a stream ends (Envoy, `FilterManager::sendLocalReply`, `Context::log`, `Cont
 * Where the VM has failed, or fails in a callback, the stream is answered with 503, unless the plugin fails open.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from proxy_wasm.abi.enums import BufferType, MapType, StreamType
@@ -103,6 +104,12 @@ class HttpStream(Context):
             self.request.receive_trailers(HeaderMap(trailers))
         self.vm.shared.run_posted()
 
+    def request_metadata(self, metadata: Mapping[str, str]) -> None:
+        """The client sends HTTP/2 METADATA. The guest hears how many entries there are; Envoy shows them to no filter."""
+        if not self.closed:
+            self.request.receive_metadata(len(metadata))
+        self.vm.shared.run_posted()
+
     def reject(self, status: int, details: str) -> None:
         """The proxy answers before the filter hears of the request: the guest gets no callback but those of the end."""
         self.details = details
@@ -140,6 +147,12 @@ class HttpStream(Context):
             self.response.receive_trailers(HeaderMap(trailers))
         self.vm.shared.run_posted()
 
+    def response_metadata(self, metadata: Mapping[str, str]) -> None:
+        """The upstream sends HTTP/2 METADATA; see `request_metadata`."""
+        if not self.closed and self.local_response is None:
+            self.response.receive_metadata(len(metadata))
+        self.vm.shared.run_posted()
+
     @property
     def paused(self) -> bool:
         """Whether the filter holds back a part of the request or the response."""
@@ -156,6 +169,8 @@ class HttpStream(Context):
         return self._plugin
 
     def readable_map(self, map_type: MapType) -> HeaderMap | None:
+        if map_type > MapType.HTTP_RESPONSE_TRAILERS:
+            return self.plugin.readable_map(map_type)
         if not self.logging:
             return self._visible_map(map_type)
         return {
@@ -192,7 +207,7 @@ class HttpStream(Context):
             return self.request.body or self._absent_if_none(self.request)
         if buffer_type == BufferType.HTTP_RESPONSE_BODY:
             return self.response.body or self._absent_if_none(self.response)
-        return super().buffer(buffer_type)
+        return self.plugin.buffer(buffer_type)
 
     @staticmethod
     def _absent_if_none(half: HalfStream) -> ReadableBuffer:
@@ -244,6 +259,11 @@ class HttpStream(Context):
             self.vm.after_call(lambda: self._answer(response))
 
     # Half streams call these.
+
+    def tell_metadata(self, callback: str, size: int) -> None:
+        """The guest hears of METADATA; what it returns means nothing."""
+        if not self._failure_reported:
+            self.vm.call(self, callback, self.context_id, size)
 
     def filter(self, half: HalfStream, callback: str, size: int, end_of_stream: bool | None) -> int:
         """The guest's action on a part of a message, in the numbers that Envoy makes of it."""

@@ -37,6 +37,10 @@ class MetricStore:
         """Counters and gauges by name."""
         return {name: metric.value for (kind, name), metric in self._metrics.items() if kind != MetricType.HISTOGRAM}
 
+    def counters(self) -> dict[str, int]:
+        """Counters by name."""
+        return {name: metric.value for (kind, name), metric in self._metrics.items() if kind == MetricType.COUNTER}
+
     def histograms(self) -> dict[str, list[int]]:
         """Histograms by name: their samples, oldest first."""
         return {name: metric.samples for (kind, name), metric in self._metrics.items() if kind == MetricType.HISTOGRAM}

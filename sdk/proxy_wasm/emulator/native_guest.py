@@ -21,6 +21,7 @@ class NativeGuest(Guest):
         self._hostcalls = host.hostcalls
         self._make = make
         self._callbacks: object = None
+        self._depth = 0
 
     def start(self) -> None:
         self._bound(lambda: self._set(self._make(self._hostcalls)))
@@ -42,9 +43,12 @@ class NativeGuest(Guest):
 
     def _bound(self, run: Callable[[], int]) -> int:
         hostcalls.bind(self._hostcalls)
+        self._depth += 1
         try:
             return run()
         except Exception as error:
             raise GuestFailed("".join(traceback.format_exception(error)).rstrip()) from error
         finally:
-            hostcalls.bind(None)
+            self._depth -= 1
+            if not self._depth:  # a hostcall may call back, which must not end what it interrupts
+                hostcalls.bind(None)

@@ -4,13 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proxy_wasm.abi.enums import BufferType
+from proxy_wasm.abi.enums import BufferType, MapType
 from proxy_wasm.emulator import http1, properties
 from proxy_wasm.emulator.buffers import ConstantBuffer, ReadableBuffer
 from proxy_wasm.emulator.context import Context
 from proxy_wasm.emulator.errors import ConfigurationRejected, VmFailed
 from proxy_wasm.emulator.exchange import Exchange, Request, UpstreamRequest, UpstreamResponse
+from proxy_wasm.emulator.grpc_calls import GrpcCalls
+from proxy_wasm.emulator.header_map import HeaderMap
+from proxy_wasm.emulator.http_calls import HttpCalls
 from proxy_wasm.emulator.http_stream import HttpStream
+from proxy_wasm.emulator.received import Received
+from proxy_wasm.emulator.tcp_stream import TcpStream
 
 if TYPE_CHECKING:
     from proxy_wasm.emulator.vm import Vm
@@ -44,7 +49,14 @@ class Plugin(Context):
             "plugin_name": settings.name,
             "plugin_root_id": settings.root_id,
             "plugin_vm_id": vm.vm_id,
+            "xds": {"node": {"id": "proxy-wasm", "cluster": "proxy-wasm", "user_agent_name": "envoy"}},
         }
+        self.received = Received()
+        """What the callout brought that the running callback tells of."""
+        self.status: tuple[int, bytes] = (0, b"")
+        """What `get_status` answers: the last code that a callout left, and its message while the callback runs that tells of it."""
+        self.http_calls = HttpCalls(self)
+        self.grpc_calls = GrpcCalls(self)
         self._configuring = False
         self._pending = False
         vm.contexts[self.context_id] = self
@@ -53,6 +65,10 @@ class Plugin(Context):
         """A new HTTP stream through the filter; `attributes` are properties of this stream alone."""
         return HttpStream(self, attributes=properties.tree(attributes or {}))
 
+    def tcp_stream(self, *, attributes: properties.Properties | None = None) -> TcpStream:
+        """A new TCP connection through the filter; `attributes` are properties of this connection alone."""
+        return TcpStream(self, attributes=properties.tree(attributes or {}))
+
     def exchange(
         self,
         request: Request | None = None,
@@ -60,16 +76,26 @@ class Plugin(Context):
         *,
         attributes: properties.Properties | None = None,
         chunk_size: int = 0,
+        timeout: float = http1.TIMEOUT,
     ) -> Exchange:
         """Pass a whole request through the filter, as a proxy does for HTTP/1.1 (see `proxy_wasm.emulator.http1`).
 
         `upstream` answers what reaches it; unless told, with 200 and a small body. Bodies pass in pieces of `chunk_size`
-        bytes, or in one where it is 0. Raises `StreamPaused` where the filter pauses and nothing could ever continue it.
+        bytes, or in one where it is 0. While the filter pauses, the clock moves to whatever is due next; `StreamPaused` is raised where
+        nothing is, or `timeout` seconds of the clock have passed.
         """
         stream = self.http_stream(attributes=attributes)
         start = len(self.vm.log)
         driver = http1.Driver(stream, upstream or http1.default_upstream, chunk_size)
-        return driver.run(request or Request(), log_start=start)
+        return driver.run(request or Request(), log_start=start, timeout=timeout)
+
+    def abandon(
+        self, request: Request, upstream: Callable[[UpstreamRequest], UpstreamResponse] | None = None, *, after: float
+    ) -> Exchange:
+        """As `exchange`, but the client disconnects `after` that many seconds of the clock: the exchange as far as it came."""
+        start = len(self.vm.log)
+        driver = http1.Driver(self.http_stream(), upstream or http1.default_upstream)
+        return driver.abandon(request, log_start=start, after=after)
 
     def start(self) -> None:
         """Create the plugin context, start and configure it; `ConfigurationRejected` or `VmFailed` where that fails."""
@@ -121,6 +147,19 @@ class Plugin(Context):
         self.vm.call(self, "on_delete", self.context_id)
         self.vm.set_tick_period(self, 0)
         self.vm.contexts.pop(self.context_id, None)
+        self.http_calls.cancel_all()
+        self.grpc_calls.cancel_all()
+
+    def tell(self, callback: str, call_id: int, *arguments: int) -> None:
+        """Call a callback about a callout. What it brought (`received`) goes when the guest returns, before anything continues."""
+        if not self.vm.failed and self.vm.guest.has(callback):
+            self.vm.after_call(self._forget_received)
+            self.vm.call(self, callback, self.context_id, call_id, *arguments)
+        self._forget_received()
+
+    def _forget_received(self) -> None:
+        self.received.clear()
+        self.status = (self.status[0], b"")
 
     # What the guest reaches.
 
@@ -131,7 +170,12 @@ class Plugin(Context):
     def buffer(self, buffer_type: BufferType) -> ReadableBuffer | None:
         if buffer_type == BufferType.PLUGIN_CONFIGURATION and self._configuring:
             return ConstantBuffer(self.settings.configuration)
+        if buffer_type in (BufferType.HTTP_CALL_RESPONSE_BODY, BufferType.GRPC_CALL_MESSAGE):
+            return self.received.buffer(buffer_type)
         return super().buffer(buffer_type)
+
+    def readable_map(self, map_type: MapType) -> HeaderMap | None:
+        return self.received.maps.get(map_type)
 
     def get_property(self, path: bytes) -> bytes | None:
         return properties.look_up(path, [self.attributes, self.wasm_attributes], None)

@@ -11,6 +11,7 @@ from proxy_wasm.emulator.properties import Group, Tree, Value
 
 if TYPE_CHECKING:
     from proxy_wasm.emulator.http_stream import HttpStream
+    from proxy_wasm.emulator.tcp_stream import TcpStream
 
 _FROM_HEADER = {
     "path": ":path",
@@ -28,6 +29,13 @@ def stream_attributes(stream: "HttpStream") -> Tree:
     return {
         "request": _request(stream),
         "response": _response(stream),
+        **connection_attributes(stream),
+    }
+
+
+def connection_attributes(stream: "HttpStream | TcpStream") -> Tree:
+    """What is known of a stream's connection."""
+    return {
         "source": Group({"address": "127.0.0.1:50000", "port": 50000}),
         "destination": Group({"address": "127.0.0.1:10000", "port": 10000}),
         "connection": Group({"id": stream.context_id, "mtls": False, "requested_server_name": ""}),

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from proxy_wasm.abi.enums import LogLevel
+from proxy_wasm.emulator.call_ids import CallIds
 from proxy_wasm.emulator.clock import Clock, Timer
 from proxy_wasm.emulator.clusters import Cluster, Clusters
 from proxy_wasm.emulator.context import Context
@@ -27,21 +28,6 @@ from proxy_wasm.emulator.metrics import MetricIds
 from proxy_wasm.emulator.shared_state import SharedState
 
 _MILLISECOND = 1_000_000
-HTTP_CALL, GRPC_CALL, GRPC_STREAM = 0, 1, 2
-CALL_KIND_BITS = 0x3
-_CALL_ID_STEP = 4
-
-
-class CallIds:
-    """The ids of callouts: their two lowest bits tell what they are (proxy-wasm-cpp-host, `wasm.h`, `CalloutType`)."""
-
-    def __init__(self) -> None:
-        self._last = {HTTP_CALL: HTTP_CALL, GRPC_CALL: GRPC_CALL, GRPC_STREAM: GRPC_STREAM}
-
-    def next(self, kind: int) -> int:
-        """A new id of that kind."""
-        self._last[kind] += _CALL_ID_STEP
-        return self._last[kind]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,31 +1,180 @@
 """The hosts in this process: the emulator with the plugin's own Python objects, or with the built module."""
 
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Literal
 
-from proxy_wasm.emulator import Emulator, Exchange, LogRecord, Plugin, Request, native_guest, wasm_guest
+from proxy_wasm.emulator import (
+    Clock,
+    Emulator,
+    Exchange,
+    LogRecord,
+    Plugin,
+    Request,
+    SharedState,
+    StreamPaused,
+    TcpStream,
+    native_guest,
+    wasm_guest,
+)
+from proxy_wasm.emulator.clock import NANOSECONDS
+from proxy_wasm.emulator.clusters import Cluster
 from proxy_wasm.emulator.guest import GuestFactory
 from proxy_wasm.testing.extension import Extension
-from proxy_wasm.testing.hosts import PluginSettings, Upstream
+from proxy_wasm.testing.hosts import PluginSettings, TcpUpstream, Upstream
+
+TIMEOUT = 30.0
+"""Seconds of the clock that a client waits for what comes over a connection."""
+
+
+@dataclass(slots=True)
+class EmulatedProxy:
+    """What the plugins of one test share; it lasts from the first one's start to the last one's stop."""
+
+    clock: Clock = field(default_factory=Clock)
+    shared: SharedState = field(default_factory=SharedState)
+    clusters: dict[str, Cluster] = field(default_factory=dict[str, Cluster])
+    vms: "dict[tuple[object, ...], Emulator]" = field(default_factory=dict[tuple[object, ...], Emulator])
+    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+    running: int = 0
 
 
 class EmulatedPlugin:
-    """A plugin in an emulator of its own."""
+    """A plugin in an emulator."""
 
-    def __init__(self, emulator: Emulator, plugin: Plugin) -> None:
+    def __init__(
+        self, proxy: EmulatedProxy, emulator: Emulator, plugin: Plugin, settings: PluginSettings, started: "_Before"
+    ) -> None:
+        self._proxy = proxy
         self._emulator = emulator
         self._plugin = plugin
+        self._is_alone = not settings.vm_id
+        self._log_start = started.log_size
+        self._counters_before = started.counters
+        self._connections: list[EmulatedConnection] = []
 
-    def exchange(self, request: Request, upstream: Upstream, timeout: float) -> Exchange:  # noqa: ARG002 - no time passes here
-        return self._plugin.exchange(request, upstream)
+    def exchange(self, request: Request, upstream: Upstream, timeout: float) -> Exchange:
+        return self._plugin.exchange(request, upstream, timeout=timeout)
+
+    def abandon(self, request: Request, upstream: Upstream, after: float) -> Exchange:
+        return self._plugin.abandon(request, upstream, after=after)
+
+    def connect(self, upstream: TcpUpstream) -> "EmulatedConnection":
+        self._connections.append(EmulatedConnection(self._emulator, self._plugin.tcp_stream(), upstream))
+        return self._connections[-1]
+
+    def advance(self, seconds: float) -> None:
+        self._proxy.clock.advance(seconds)
+        for connection in self._connections:
+            connection.let_upstream_answer()
 
     def logs(self) -> list[LogRecord]:
-        return list(self._emulator.log)
+        said = self._emulator.log[self._log_start :]
+        return [record for record in said if self._is_alone or record.root_id in ("", self._plugin.root_id)]
 
     def metrics(self) -> dict[str, int]:
-        return dict(self._emulator.metrics)
+        before = self._counters_before
+        return {name: value - before.get(name, 0) for name, value in self._emulator.metrics.items()}
 
     def stop(self) -> None:
-        """Nothing is left running."""
+        """Shut the plugin down, and with the last one the proxy."""
+        if not self._plugin.closed:
+            self._plugin.close()
+        self._proxy.running -= 1
+
+
+class EmulatedConnection:
+    """A client's connection to an upstream, through a filter in the emulator."""
+
+    def __init__(self, emulator: Emulator, stream: TcpStream, upstream: TcpUpstream) -> None:
+        self._emulator = emulator
+        self._stream = stream
+        self._answer = upstream
+        self._log_start = len(emulator.log)
+        self._answered = 0
+        """How many bytes the upstream was called with."""
+        self._read = 0
+        stream.new_connection()
+        self.let_upstream_answer()
+
+    @property
+    def received(self) -> bytes:
+        return self._stream.downstream.passed
+
+    @property
+    def upstream_received(self) -> bytes:
+        return self._stream.upstream.passed
+
+    @property
+    def closed(self) -> bool:
+        return self._stream.closed
+
+    def send(self, data: bytes, *, end_of_stream: bool = False) -> None:
+        self._stream.downstream_data(data, end_of_stream)
+        self.let_upstream_answer()
+
+    def receive(self, size: int, *, timeout: float = TIMEOUT) -> bytes:
+        self._wait(lambda: len(self.received) >= self._read + size, f"{size} bytes for the client", timeout)
+        return self._take(self._read + size)
+
+    def receive_all(self, *, timeout: float = TIMEOUT) -> bytes:
+        self._wait(lambda: self._stream.downstream.ended or self.closed, "the end of the connection", timeout)
+        return self._take(len(self.received))
+
+    def wait_for_upstream(self, size: int, *, timeout: float = TIMEOUT) -> bytes:
+        self._wait(lambda: len(self.upstream_received) >= size, f"{size} bytes for the upstream", timeout)
+        return self.upstream_received
+
+    def close(self, *, timeout: float = TIMEOUT) -> None:
+        self._stream.downstream_data(b"", end_of_stream=True)
+        self._wait(lambda: self.closed, "the end of the connection", timeout)
+
+    def reset(self) -> None:
+        self._stream.close()
+
+    def close_upstream(self) -> None:
+        self._stream.upstream_data(b"", end_of_stream=True)
+        self.let_upstream_answer()
+
+    def logs(self) -> list[LogRecord]:
+        return self._emulator.log[self._log_start :]
+
+    def let_upstream_answer(self) -> None:
+        """Call the upstream with what it got since the last time, and for its end."""
+        stream = self._stream
+        while self._answered < len(stream.upstream.passed) and not stream.closed:
+            piece = stream.upstream.passed[self._answered :]
+            self._answered += len(piece)
+            answer = self._answer(piece)
+            if answer:
+                stream.upstream_data(answer)
+        if stream.upstream.ended and not stream.downstream.finished:
+            stream.upstream_data(b"", end_of_stream=True)
+
+    def _wait(self, is_there: Callable[[], bool], what: str, timeout: float) -> None:
+        """Move the clock until `is_there`; `StreamPaused` where that takes longer than `timeout` seconds."""
+        clock = self._emulator.clock
+        deadline = clock.monotonic_nanoseconds + round(timeout * NANOSECONDS)
+        self.let_upstream_answer()
+        while not is_there():
+            if self.closed or not clock.advance_to_next(deadline):
+                state = "the connection is closed" if self.closed else f"nothing brings it within {timeout:g} seconds"
+                msg = f"waiting for {what}: {state}"
+                raise StreamPaused(msg)
+            self.let_upstream_answer()
+
+    def _take(self, end: int) -> bytes:
+        start, self._read = self._read, end
+        return self.received[start:end]
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """How things were before a plugin was started."""
+
+    log_size: int
+    counters: dict[str, int]
 
 
 class EmulatedHost:
@@ -34,19 +183,47 @@ class EmulatedHost:
     def __init__(self, name: Literal["native", "wasm"]) -> None:
         self._name: Literal["native", "wasm"] = name
         self._guests: dict[Extension, GuestFactory] = {}
+        self._proxy = EmulatedProxy()
 
     @property
     def name(self) -> Literal["native", "wasm"]:
         return self._name
 
     def start(self, extension: Extension, settings: PluginSettings) -> EmulatedPlugin:
+        if not self._proxy.running:
+            self._proxy = EmulatedProxy()
+        proxy = self._proxy
+        proxy.clusters.update(settings.clusters)
+        counters = proxy.shared.metrics.counters()
+        emulator = self._emulator(proxy, extension, settings)
+        before = _Before(len(emulator.log) if settings.vm_id else 0, counters)
+        plugin = emulator.start_plugin(
+            settings.configuration or b"",
+            root_id=settings.root_id,
+            allow_on_headers_stop_iteration=settings.allow_on_headers_stop_iteration,
+        )
+        proxy.running += 1
+        return EmulatedPlugin(proxy, emulator, plugin, settings, before)
+
+    def _emulator(self, proxy: EmulatedProxy, extension: Extension, settings: PluginSettings) -> Emulator:
+        """The VM for a plugin: that of its `vm_id`, if it has one and it runs already."""
+        environment = dict(settings.environment)
+        configuration = settings.vm_configuration or b""
+        key = (settings.vm_id, extension, configuration, *sorted(environment.items()))
+        running = proxy.vms.get(key) if settings.vm_id else None
+        if running is not None and not running.failed:
+            return running
         emulator = Emulator(
             self._guest(extension),
-            vm_configuration=settings.vm_configuration or b"",
-            environment=dict(settings.environment),
+            vm_configuration=configuration,
+            environment=environment,
+            clock=proxy.clock,
+            vm_id=settings.vm_id or f"vm-{next(proxy.numbers)}",
+            shared=proxy.shared,
+            clusters=proxy.clusters,
         )
-        plugin = emulator.start_plugin(settings.configuration or b"", root_id=settings.root_id)
-        return EmulatedPlugin(emulator, plugin)
+        proxy.vms[key] = emulator
+        return emulator
 
     def _guest(self, extension: Extension) -> GuestFactory:
         if extension not in self._guests:

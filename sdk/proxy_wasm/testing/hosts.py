@@ -81,8 +81,15 @@ class Connection(Protocol):
         """All that the upstream has got, once that is `size` bytes; raises `StreamPaused` as `receive` does."""
         ...
 
-    def close(self) -> None:
-        """The client goes away; returns once the proxy is done with the connection."""
+    def close(self, *, timeout: float = ...) -> None:
+        """The client ends its side and waits until the proxy has closed the connection.
+
+        The upstream closes its own once it is told of that end. Raises `StreamPaused` as `receive` does, where the filter keeps the end.
+        """
+        ...
+
+    def reset(self) -> None:
+        """The client's connection breaks (a TCP reset); returns once the proxy is done with it."""
         ...
 
     def close_upstream(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeAlias
 from proxy_wasm.emulator import Exchange, LogRecord, Request, UpstreamRequest, UpstreamResponse
 from proxy_wasm.emulator.clusters import Cluster
 from proxy_wasm.emulator.header_map import HeaderMap, Headers
+from proxy_wasm.metrics import full_name
 from proxy_wasm.testing.extension import Extension
 from proxy_wasm.testing.hosts import Connection, Host, HostName, PluginSettings, RunningPlugin, TcpUpstream, Upstream
 
@@ -151,6 +152,10 @@ class Proxy:
         In Envoy counters count from the first request on, and metrics of plugins in other tests appear too: ask by name.
         """
         return self._plugin.metrics()
+
+    def metric(self, name: str, /, **labels: str) -> int:
+        """The value of one counter or gauge, named as the plugin names it; 0 where it was not made yet."""
+        return self.metrics().get(full_name(name, labels), 0)
 
     def stop(self) -> None:
         """Take the plugin out of its host."""
