@@ -48,6 +48,13 @@ def tree(properties: Properties) -> Tree:
     return root
 
 
+def of_the_proxy(root: Tree) -> Tree:
+    """Those of `root` that belong to no stream, which is what plugin contexts can read: the node's."""
+    xds = root.get("xds")
+    node = xds.get("node") if isinstance(xds, Mapping) and not isinstance(xds, HeaderMap) else None
+    return {} if node is None else {"xds": {"node": node}}
+
+
 def find(root: Mapping[str, Value], parts: Sequence[bytes]) -> Found:
     """The value at `parts`, `None` where there is none."""
     value: Value = root
