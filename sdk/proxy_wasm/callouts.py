@@ -167,6 +167,7 @@ def send(  # noqa: PLR0913 - the parts of a request
     scheme: str,
 ) -> HttpCall:
     """Make the callout; see `Context.http_call`."""
+    name = _name_of(cluster)
     milliseconds = timeout_milliseconds(timeout)
     content = _body(body)
     pairs = [
@@ -181,7 +182,6 @@ def send(  # noqa: PLR0913 - the parts of a request
         serialized_trailers = serialize(_own("trailers", trailers)) if trailers else b""
     except ValueError as error:
         raise CalloutArgumentError(f"headers: {error}") from None
-    name = _name_of(cluster)
     call = HttpCall(context, cluster, milliseconds)
     try:
         call._started(context.hostcalls.http_call(name, serialized, content, serialized_trailers, milliseconds))

@@ -460,7 +460,8 @@ class HttpContext(Context, Generic[PluginT]):
             msg = f"the {what} is not paused: it pauses when one of its callbacks returns Action.PAUSE"
             raise PhaseError(msg)
         host = self._host
-        if self._at_work(stream_type) or (host.context_id == self.context_id and host.phase in own_phases):
+        inside = host.context_id == self.context_id and host.phase in own_phases and not host.resumed
+        if inside or self._at_work(stream_type):
             msg = f"a callback of the {what} lets it go on by returning Action.CONTINUE"
             raise PhaseError(msg)
         host.call_for(self.context_id, host.hostcalls.continue_stream, int(stream_type))

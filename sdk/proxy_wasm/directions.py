@@ -325,10 +325,12 @@ class Directions:
             if only is not None and context is not only:
                 others.append(job)
             elif self._enter(context, job.phase):
+                self._host.resumed = only is None
                 try:
                     job.run()
                 except BaseException as error:  # noqa: BLE001 - what an author's function raised
                     self._job_failed(context, job.phase, error)
+                self._host.resumed = False
                 self._leave(context)
         if others:
             ready.extend(others)

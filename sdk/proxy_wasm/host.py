@@ -76,6 +76,7 @@ class Host:
         "response_body",
         "response_headers",
         "response_trailers",
+        "resumed",
         "shared_data",
         "upstream_data",
     )
@@ -88,6 +89,8 @@ class Host:
         """What was woken and waits for the dispatcher."""
         self.context_id = 0
         self.phase = PLUGIN
+        self.resumed = False
+        """Whether what runs belongs to an earlier callback of its context than the one that the host is in."""
         self.properties = Properties(hostcalls)
         self.shared_data = SharedData(hostcalls)
         self.request_headers = Headers(hostcalls, MapType.HTTP_REQUEST_HEADERS)

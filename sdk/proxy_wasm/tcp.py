@@ -110,7 +110,7 @@ class TcpContext(Context, Generic[PluginT]):
             )
         host = self._host
         if self._state & AT_WORK or (
-            host.context_id == self.context_id and host.phase in (NEW_CONNECTION, DOWNSTREAM_DATA)
+            not host.resumed and host.context_id == self.context_id and host.phase in (NEW_CONNECTION, DOWNSTREAM_DATA)
         ):
             raise PhaseError("a callback lets its connection go on by returning Action.CONTINUE")
         host.call_for(self.context_id, host.hostcalls.continue_stream, int(StreamType.DOWNSTREAM))
