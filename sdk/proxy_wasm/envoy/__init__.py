@@ -2,10 +2,19 @@
 
 from proxy_wasm.envoy.admin import Admin
 from proxy_wasm.envoy.binary import find_envoy
-from proxy_wasm.envoy.client import Reply, send
-from proxy_wasm.envoy.configuration import FailurePolicy, WasmFilter, bootstrap, cluster, listener
-from proxy_wasm.envoy.errors import EnvoyError, EnvoyFailed, EnvoyNotFound, FilterRefused, NoResponse
-from proxy_wasm.envoy.filters import FilteringEnvoy, Outcome, RunningFilter
+from proxy_wasm.envoy.client import Reply, abandon, send
+from proxy_wasm.envoy.configuration import (
+    FailurePolicy,
+    WasmFilter,
+    bootstrap,
+    cluster,
+    cluster_without_hosts,
+    file_access_log,
+    listener,
+    tcp_listener,
+)
+from proxy_wasm.envoy.errors import ClusterTaken, EnvoyError, EnvoyFailed, EnvoyNotFound, FilterRefused, NoResponse
+from proxy_wasm.envoy.filters import FilteredConnection, FilteringEnvoy, Outcome, RunningFilter
 from proxy_wasm.envoy.http1 import Message, encode_request, encode_response
 from proxy_wasm.envoy.log import AccessRecord, LogLine, WasmMessage
 from proxy_wasm.envoy.process import EnvoyProcess
@@ -14,12 +23,14 @@ from proxy_wasm.envoy.upstream import Upstream
 __all__ = [
     "AccessRecord",
     "Admin",
+    "ClusterTaken",
     "EnvoyError",
     "EnvoyFailed",
     "EnvoyNotFound",
     "EnvoyProcess",
     "FailurePolicy",
     "FilterRefused",
+    "FilteredConnection",
     "FilteringEnvoy",
     "LogLine",
     "Message",
@@ -30,11 +41,15 @@ __all__ = [
     "Upstream",
     "WasmFilter",
     "WasmMessage",
+    "abandon",
     "bootstrap",
     "cluster",
+    "cluster_without_hosts",
     "encode_request",
     "encode_response",
+    "file_access_log",
     "find_envoy",
     "listener",
     "send",
+    "tcp_listener",
 ]

@@ -3,8 +3,10 @@
 import socket
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import BytesIO
 
 from proxy_wasm.envoy.errors import EnvoyFailed, NoResponse
 from proxy_wasm.envoy.http1 import MalformedMessage, Message, read_response
@@ -29,11 +31,9 @@ def send(address: tuple[str, int], request: bytes, *, method: str = "GET", timeo
     `NoResponse` where no response is complete within `timeout` seconds.
     """
     deadline = time.monotonic() + timeout
-    with _connect(address, deadline) as connection:
+    with _connect(address, deadline) as connection, _writing(connection, request):
         connection.settimeout(timeout)
         port = connection.getsockname()[1]
-        writer = threading.Thread(target=_write, args=(connection, request), daemon=True)
-        writer.start()
         whole = True
         try:
             with connection.makefile("rb") as stream:
@@ -44,11 +44,43 @@ def send(address: tuple[str, int], request: bytes, *, method: str = "GET", timeo
         except (MalformedMessage, ConnectionError) as error:
             message = error.partial if isinstance(error, MalformedMessage) else None
             whole = False
-        finally:
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            writer.join()
     return Reply(message, whole, port)
+
+
+def abandon(address: tuple[str, int], request: bytes, *, method: str = "GET", after: float) -> Reply:
+    """Send an encoded request, and disconnect `after` that many seconds; what has come back by then."""
+    deadline = time.monotonic() + after
+    with _connect(address, deadline) as connection, _writing(connection, request):
+        port = connection.getsockname()[1]
+        received = b"".join(_pieces(connection, deadline))
+    try:
+        return Reply(read_response(BytesIO(received), method=method), whole=True, port=port)
+    except MalformedMessage as error:
+        return Reply(error.partial, whole=False, port=port)
+
+
+def _pieces(connection: socket.socket, deadline: float) -> Iterator[bytes]:
+    """What arrives until the `deadline`, which is awaited even where nothing more can come."""
+    with suppress(OSError):
+        while (left := deadline - time.monotonic()) > 0:
+            connection.settimeout(left)
+            if not (piece := connection.recv(1 << 16)):
+                break
+            yield piece
+    time.sleep(max(0, deadline - time.monotonic()))
+
+
+@contextmanager
+def _writing(connection: socket.socket, request: bytes) -> Generator[None]:
+    """The request is written meanwhile; at the end the connection is shut down."""
+    writer = threading.Thread(target=_write, args=(connection, request), daemon=True)
+    writer.start()
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+        writer.join()
 
 
 def _connect(address: tuple[str, int], deadline: float) -> socket.socket:

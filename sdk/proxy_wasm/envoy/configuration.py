@@ -48,9 +48,20 @@ class WasmFilter:
     """Filters with the same `vm_id`, module and VM configuration share the VM of a worker."""
     failure_policy: FailurePolicy = FailurePolicy.CLOSED
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    allow_on_headers_stop_iteration: bool = False
+    """Whether a pause in a headers callback holds the headers alone, and lets the body's callbacks come (Envoy 1.35)."""
+    capabilities: tuple[str, ...] = ()
+    """The hostcalls and callbacks, as `proxy_log`, that alone the plugin gets; all of them where none is named."""
 
     def to_json(self) -> Json:
-        """The entry of `http_filters`."""
+        """The entry of an HTTP connection manager's `http_filters`."""
+        return self._entry("http")
+
+    def to_network_json(self) -> Json:
+        """The entry of a filter chain's `filters`, where the plugin filters connections."""
+        return self._entry("network")
+
+    def _entry(self, kind: str) -> Json:
         vm_config: Json = {
             "vm_id": self.vm_id,
             "runtime": "envoy.wasm.runtime.v8",
@@ -68,9 +79,14 @@ class WasmFilter:
         }
         if self.configuration is not None:
             config["configuration"] = packed_bytes(self.configuration)
+        if self.allow_on_headers_stop_iteration:
+            config["allow_on_headers_stop_iteration"] = True
+        if self.capabilities:
+            allowed: Json = {name: {} for name in self.capabilities}
+            config["capability_restriction_config"] = {"allowed_capabilities": allowed}
         return {
-            "name": "envoy.filters.http.wasm",
-            "typed_config": {_TYPE: f"{_EXTENSIONS}.filters.http.wasm.v3.Wasm", "config": config},
+            "name": f"envoy.filters.{kind}.wasm",
+            "typed_config": {_TYPE: f"{_EXTENSIONS}.filters.{kind}.wasm.v3.Wasm", "config": config},
         }
 
 
@@ -93,20 +109,48 @@ def listener(
     *,
     port: int = 0,
     access_log: Path | None = None,
+    further_fields: Mapping[str, str] | None = None,
     cluster: str = UPSTREAM_CLUSTER,
 ) -> Json:
-    """A listener on 127.0.0.1 that passes every request through `filters` to `cluster`."""
+    """A listener on 127.0.0.1 that passes every request through `filters`, the first one first, to `cluster`.
+
+    The records of `access_log` have `further_fields` besides `ACCESS_LOG_FIELDS`: Envoy's command operators by name.
+    """
     routes = [{"match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": "0s"}}]
-    return _http_listener(name, [entry.to_json() for entry in filters], routes, port=port, access_log=access_log)
+    logs = _access_logs(access_log, further_fields)
+    return _http_listener(name, [entry.to_json() for entry in filters], routes, port=port, access_logs=logs)
 
 
 def answering_listener(name: str) -> Json:
     """A listener that answers every request itself, with 204."""
     routes = [{"match": {"prefix": "/"}, "direct_response": {"status": 204}}]
-    return _http_listener(name, [], routes, port=0, access_log=None)
+    return _http_listener(name, [], routes, port=0, access_logs=[])
 
 
-def _http_listener(name: str, filters: list[Json], routes: list[Json], *, port: int, access_log: Path | None) -> Json:
+def tcp_listener(
+    name: str,
+    filters: Sequence[WasmFilter],
+    *,
+    port: int = 0,
+    access_log: Path | None = None,
+    further_fields: Mapping[str, str] | None = None,
+    cluster: str = UPSTREAM_CLUSTER,
+) -> Json:
+    """A listener on 127.0.0.1 that passes every connection through `filters`, the first one first, to `cluster`.
+
+    The access log gets a record when a connection ends; see `listener`.
+    """
+    proxy: Json = {
+        _TYPE: f"{_EXTENSIONS}.filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": "tcp",
+        "cluster": cluster,
+        "access_log": _access_logs(access_log, further_fields),
+    }
+    last: Json = {"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy}
+    return _listener(name, [*(entry.to_network_json() for entry in filters), last], port)
+
+
+def _http_listener(name: str, filters: list[Json], routes: list[Json], *, port: int, access_logs: list[Json]) -> Json:
     manager: Json = {
         _TYPE: f"{_EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "http",
@@ -127,36 +171,41 @@ def _http_listener(name: str, filters: list[Json], routes: list[Json], *, port: 
                 "typed_config": {_TYPE: f"{_EXTENSIONS}.filters.http.router.v3.Router", "suppress_envoy_headers": True},
             },
         ],
+        "access_log": access_logs,
     }
-    if access_log is not None:
-        manager["access_log"] = [_access_log(access_log)]
+    return _listener(name, [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}], port)
+
+
+def _listener(name: str, filters: list[Json], port: int) -> Json:
     return {
         "name": name,
         "address": address("127.0.0.1", port),
         "enable_reuse_port": False,  # with it, two Envoys could listen on one port, and share its connections
-        "filter_chains": [
-            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
-        ],
+        "filter_chains": [{"filters": filters}],
     }
 
 
-def _access_log(path: Path) -> Json:
-    return {
-        "name": "envoy.access_loggers.file",
-        "typed_config": {
-            _TYPE: f"{_EXTENSIONS}.access_loggers.file.v3.FileAccessLog",
-            "path": str(path),
-            "log_format": {"json_format": dict(ACCESS_LOG_FIELDS)},
-        },
+def _access_logs(path: Path | None, further_fields: Mapping[str, str] | None) -> list[Json]:
+    return [] if path is None else [file_access_log(path, {**ACCESS_LOG_FIELDS, **(further_fields or {})})]
+
+
+def file_access_log(path: Path, fields: Mapping[str, str]) -> Json:
+    """An access log with one JSON object for each stream: Envoy's command operators by the names of the `fields`."""
+    config: Json = {
+        _TYPE: f"{_EXTENSIONS}.access_loggers.file.v3.FileAccessLog",
+        "path": str(path),
+        "log_format": {"json_format": dict(fields)},
     }
+    return {"name": "envoy.access_loggers.file", "typed_config": config}
 
 
-def cluster(host: str, port: int, *, name: str = UPSTREAM_CLUSTER) -> Json:
-    """An upstream spoken to in HTTP/1.1; `host` is an address or a name."""
+def cluster(host: str, port: int, *, name: str = UPSTREAM_CLUSTER, http2: bool = False) -> Json:
+    """An upstream spoken to in HTTP/1.1, or in HTTP/2; `host` is an address or a name."""
+    protocol: Json = {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {"enable_trailers": True}}
     options: Json = {
         _TYPE: f"{_EXTENSIONS}.upstreams.http.v3.HttpProtocolOptions",
         "common_http_protocol_options": {"max_headers_count": MAX_HEADERS, "max_response_headers_kb": MAX_HEADERS_KB},
-        "explicit_http_config": {"http_protocol_options": {"enable_trailers": True}},
+        "explicit_http_config": protocol,
     }
     return {
         "name": name,
@@ -170,6 +219,34 @@ def cluster(host: str, port: int, *, name: str = UPSTREAM_CLUSTER) -> Json:
     }
 
 
+def cluster_without_hosts(name: str) -> Json:
+    """A cluster with nowhere to send anything to."""
+    return {"name": name, "type": "STATIC", "load_assignment": {"cluster_name": name}}
+
+
+def announcing_cluster(host: str, port: int, *, name: str) -> Json:
+    """An upstream of connections that begin with a line of the PROXY protocol (version 1), which names the client's address."""
+    transports = f"{_EXTENSIONS}.transport_sockets"
+    announcing: Json = {
+        _TYPE: f"{transports}.proxy_protocol.v3.ProxyProtocolUpstreamTransport",
+        "config": {"version": "V1"},
+        "transport_socket": {
+            "name": "envoy.transport_sockets.raw_buffer",
+            "typed_config": {_TYPE: f"{transports}.raw_buffer.v3.RawBuffer"},
+        },
+    }
+    return {
+        "name": name,
+        **_discovery(host),
+        "connect_timeout": "5s",
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(host, port)}}]}],
+        },
+        "transport_socket": {"name": "envoy.transport_sockets.upstream_proxy_protocol", "typed_config": announcing},
+    }
+
+
 def _discovery(host: str) -> Json:
     """How the cluster finds its host: an address needs nothing; of a name's addresses the first that answers is taken."""
     try:
@@ -180,21 +257,47 @@ def _discovery(host: str) -> Json:
 
 
 def bootstrap(
-    *, clusters: Sequence[Json] = (), listeners: Sequence[Json] = (), listeners_file: Path | None = None
+    *,
+    clusters: Sequence[Json] = (),
+    listeners: Sequence[Json] = (),
+    clusters_file: Path | None = None,
+    listeners_file: Path | None = None,
+    stats_tags: Mapping[str, str] | None = None,
 ) -> Json:
-    """What Envoy starts with: `listeners` fixed, and those of `listeners_file` (see `listeners_update`) as they change."""
+    """What Envoy starts with.
+
+    `clusters` and `listeners` are fixed; those of `clusters_file` and `listeners_file` (see `clusters_update` and
+    `listeners_update`) change with the files. `stats_tags` are regular expressions by the name of the tag that each extracts
+    from the names of stats: of two groups the first is cut out, the second is the value.
+    """
     config: Json = {
         "node": {"id": "proxy-wasm", "cluster": "proxy-wasm"},
         "admin": {"address": address("127.0.0.1", 0)},
         "static_resources": {"clusters": list(clusters), "listeners": list(listeners)},
     }
-    if listeners_file is not None:
-        source: Json = {"path_config_source": {"path": str(listeners_file)}, "resource_api_version": "V3"}
-        config["dynamic_resources"] = {"lds_config": source}
+    files = {"cds_config": clusters_file, "lds_config": listeners_file}
+    dynamic: Json = {name: _file_source(path) for name, path in files.items() if path is not None}
+    if dynamic:
+        config["dynamic_resources"] = dynamic
+    if stats_tags:
+        tags = [{"tag_name": name, "regex": expression} for name, expression in stats_tags.items()]
+        config["stats_config"] = {"stats_tags": tags}
     return config
 
 
+def _file_source(path: Path) -> Json:
+    return {"path_config_source": {"path": str(path)}, "resource_api_version": "V3"}
+
+
+def clusters_update(version: int, clusters: Sequence[Json]) -> Json:
+    """The content of a clusters file: all clusters that there shall be from now on, besides the fixed ones."""
+    return _update(version, "type.googleapis.com/envoy.config.cluster.v3.Cluster", clusters)
+
+
 def listeners_update(version: int, listeners: Sequence[Json]) -> Json:
-    """The content of a listeners file: all listeners that there shall be from now on."""
-    listener_type = "type.googleapis.com/envoy.config.listener.v3.Listener"
-    return {"version_info": str(version), "resources": [{_TYPE: listener_type, **entry} for entry in listeners]}
+    """The content of a listeners file: all listeners that there shall be from now on, besides the fixed ones."""
+    return _update(version, "type.googleapis.com/envoy.config.listener.v3.Listener", listeners)
+
+
+def _update(version: int, resource_type: str, resources: Sequence[Json]) -> Json:
+    return {"version_info": str(version), "resources": [{_TYPE: resource_type, **entry} for entry in resources]}

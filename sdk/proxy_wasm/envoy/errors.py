@@ -3,6 +3,7 @@
 EnvoyError
 ├── EnvoyNotFound      there is no binary to start
 ├── EnvoyFailed        the process ended, or did not answer in time
+├── ClusterTaken       a cluster's name stands for something else already
 └── FilterRefused      Envoy lives, and refused the filter: its configuration, its module, or Envoy's own configuration
 """
 
@@ -26,6 +27,10 @@ class EnvoyFailed(EnvoyError):  # noqa: N818
 
 class NoResponse(EnvoyFailed):
     """A request through Envoy was not answered in time."""
+
+
+class ClusterTaken(EnvoyError):  # noqa: N818
+    """A cluster's name stands for something else in this Envoy."""
 
 
 class FilterRefused(EnvoyError):  # noqa: N818

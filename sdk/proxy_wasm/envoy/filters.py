@@ -1,14 +1,22 @@
 """Filters in front of an upstream, in one living Envoy.
 
 Starting Envoy for every test would compile the module every time. Instead one process serves many filters: each has a
-listener of its own, and the set of listeners is a file that Envoy watches (file-based LDS) and that is replaced whole at every
-change. Each filter also has a `vm_id` of its own and with it VMs, shared data and log lines of its own; V8 shares the compiled
-code of equal modules within a process as long as one of them is in use, which is why the last filter taken out of use stays
-in the file until another one comes.
+listener of its own, and the clusters that it may call; listeners and clusters are two files that Envoy watches (file-based LDS and
+CDS) and that are replaced whole at every change. A filter has a `vm_id` of its own, unless it names one, and with it VMs,
+shared data and log lines of its own. When it is taken out its listener ends at once (`--drain-time-s 0`), then its VMs with all
+that they were waiting for, then the clusters that no other filter uses.
 
-What Envoy does asynchronously is waited for by what it shows: an update by the counters of LDS; the worker's listener, and the
-filter configured there before it, by `listener_create_success`; the end of a stream by its access record; and the callbacks
-that follow it in the same turn of the worker's event loop (`on_done`, `on_delete`) by an answer from that same worker.
+V8 shares the compiled code of equal modules within a process as long as one VM has it. So before the first filter with a module
+leaves, a keeper comes: a listener that nobody connects to with the module in it, whose plugin may do nothing but log
+(`capability_restriction_config`) and is never told to start.
+
+What Envoy does asynchronously is waited for by what it shows: an update by the counters of LDS or CDS; the worker's listener, and the
+filter configured there before it, by `listener_create_success`; the end of a listener by the number of those that drain; the end of a
+stream by its access record; and the callbacks that follow it in the same turn of the worker's event loop (`on_done`, `on_delete`) by an
+answer from that same worker.
+
+Envoy also keeps each plugin in its main thread, where it is configured, ticks and calls clusters like those in the workers. What it logs there
+is left out, or everything would seem to happen twice.
 """
 
 import itertools
@@ -16,26 +24,34 @@ import json
 import os
 import tempfile
 import threading
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
 from proxy_wasm.abi.enums import LogLevel
-from proxy_wasm.envoy.client import send
+from proxy_wasm.emulator.clusters import Cluster
+from proxy_wasm.envoy.client import Reply, abandon, send
+from proxy_wasm.envoy.clusters import ServedCluster, serve
 from proxy_wasm.envoy.configuration import (
+    UPSTREAM_CLUSTER,
     Json,
     WasmFilter,
+    announcing_cluster,
     answering_listener,
     bootstrap,
     cluster,
+    clusters_update,
     listener,
     listeners_update,
+    tcp_listener,
 )
-from proxy_wasm.envoy.errors import FilterRefused
+from proxy_wasm.envoy.errors import ClusterTaken, EnvoyFailed, FilterRefused
 from proxy_wasm.envoy.http1 import Message, encode_request, encode_response
 from proxy_wasm.envoy.log import AccessRecord, GrowingFile, LogLine, parse_access_record
 from proxy_wasm.envoy.process import EnvoyProcess
+from proxy_wasm.envoy.tcp import Answer, TcpConnection, TcpUpstream
 from proxy_wasm.envoy.upstream import Respond, Upstream
 
 UPDATE_SECONDS = 120
@@ -44,10 +60,14 @@ RECORD_SECONDS = 5
 """How long a stream may take to end after its client has left."""
 
 _WORKER_LISTENER = "worker"
+_TCP_CLUSTER = "tcp-upstream"
 _CREATED = r"^listener_manager\.listener_create_success$"
-_UPDATED = r"^listener_manager\.lds\.update_(success|rejected)$"
+_DRAINING = r"^listener_manager\.total_listeners_draining$"
+_LISTENERS_UPDATED = r"^listener_manager\.lds\.update_(success|rejected)$"
+_CLUSTERS_UPDATED = r"^cluster_manager\.cds\.update_(success|rejected)$"
 _CUSTOM_PREFIX = "wasmcustom."
 _CUSTOM = r"^wasmcustom\."
+_INERT = ("proxy_log",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +85,34 @@ class Outcome:
     """What this filter logged since the request was sent."""
 
 
+@dataclass(slots=True)
+class _Shared:
+    """A cluster that filters use."""
+
+    definition: Cluster
+    server: ServedCluster
+    users: int = 1
+
+
 class RunningFilter:
     """A filter with its listener; made by `FilteringEnvoy.add`."""
 
-    def __init__(self, envoy: "FilteringEnvoy", config: WasmFilter) -> None:
-        self.config = config
+    def __init__(
+        self, envoy: "FilteringEnvoy", name: str, chain: Sequence[WasmFilter], clusters: Sequence[str]
+    ) -> None:
+        self.name = name
+        """The listener's name."""
+        self.config = chain[0]
+        self.chain = tuple(chain)
+        """All Wasm filters of the listener."""
+        self.sources = tuple(dict.fromkeys(source for config in chain for source in _sources(config)))
+        """What its log lines begin with."""
+        self.clusters = tuple(clusters)
+        """The names of the clusters that it brought."""
         self.log: list[LogLine] = []
         """What this filter logged in the worker, while it was configured there too; `refresh_log` brings it up to date."""
         self.address: tuple[str, int] = ("", 0)
+        """Where its listener listens."""
         self.counters_before: dict[str, int] = {}
         self._envoy = envoy
 
@@ -84,13 +124,26 @@ class RunningFilter:
     def exchange(self, request: bytes, respond: Respond, *, method: str = "GET", timeout: float = 30) -> Outcome:
         """Send an encoded request and answer it with `respond` as the upstream.
 
-        Raises `NoResponse` where there is no complete response within `timeout` seconds, and what `respond` raises.
+        Raises `NoResponse` where there is no complete response within `timeout` seconds, and what `respond` or a function
+        behind a cluster raises.
         """
         return self._envoy.exchange(self, request, respond, method=method, timeout=timeout)
+
+    def abandon(self, request: bytes, respond: Respond, *, method: str = "GET", after: float) -> Outcome:
+        """Send an encoded request, and disconnect `after` that many seconds: what came of it by then, and of its end."""
+        return self._envoy.abandon(self, request, respond, method=method, after=after)
+
+    def connect(self, answer: Answer) -> "FilteredConnection":
+        """Connect through a filter that was added with `network=True`; `answer` is the upstream."""
+        return self._envoy.connect(self, answer)
 
     def refresh_log(self) -> None:
         """Bring `log` up to date with everything that the worker has done."""
         self._envoy.refresh_log()
+
+    def raise_failures(self) -> None:
+        """Raise the first error of the functions behind clusters that nobody has been told."""
+        self._envoy.raise_failures()
 
     def metrics(self) -> dict[str, int]:
         """Custom metrics by name: what counters counted since the filter was added, and what gauges show.
@@ -100,28 +153,74 @@ class RunningFilter:
         return self._envoy.metrics(self)
 
     def remove(self) -> None:
-        """Take the filter out of use."""
+        """Take the filter, its VMs and its clusters out of Envoy."""
         self._envoy.remove(self)
+
+
+class FilteredConnection(TcpConnection):
+    """A connection through a filter; made by `RunningFilter.connect`."""
+
+    def __init__(self, envoy: "FilteringEnvoy", through: RunningFilter, upstream: TcpUpstream, answer: Answer) -> None:
+        super().__init__(upstream, through.address, answer)
+        self._envoy = envoy
+        self._through = through
+        self._logged = len(through.log)
+
+    def log(self) -> list[LogLine]:
+        """What the filter logged since the connection was opened."""
+        self._envoy.refresh_log()
+        return self._through.log[self._logged :]
+
+    def record(self, timeout: float) -> AccessRecord | None:
+        """The access record, once the proxy is done with the connection; `None` where it is not within `timeout` seconds."""
+        return self._envoy.connection_record(self.port, timeout)
+
+
+@dataclass(slots=True)
+class _Records:
+    """The access records, by the client's port, that have not been asked for yet."""
+
+    file: GrowingFile
+    found: dict[int, AccessRecord] = field(default_factory=dict[int, AccessRecord])
+
+    def read(self) -> None:
+        """Take new records in."""
+        for line in self.file.lines():
+            record = parse_access_record(line)
+            self.found[record.client_port] = record
 
 
 class FilteringEnvoy:
     """An Envoy to which filters can be added while it runs; a context manager.
 
-    Exchanges take turns, as one upstream answers all of them.
+    Exchanges take turns, as one upstream answers all of them. `stats_tags` are those of `bootstrap`.
     """
 
-    def __init__(self, *, binary: str | os.PathLike[str] | None = None, wasm_log_level: str = "trace") -> None:
+    def __init__(
+        self,
+        *,
+        binary: str | os.PathLike[str] | None = None,
+        wasm_log_level: str = "trace",
+        stats_tags: Mapping[str, str] | None = None,
+    ) -> None:
         self._cleanup = ExitStack()
         directory = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="proxy-wasm-")))
         self._listeners_file = directory / "listeners.json"
-        self._access_records = GrowingFile(directory / "access.log")
-        self._upstream = Upstream(_unexpected)
-        self._cleanup.callback(self._upstream.stop)
+        self._clusters_file = directory / "clusters.json"
+        self._records = _Records(GrowingFile(directory / "access.log"))
+        self._upstream = self._cleanup.enter_context(Upstream(_unexpected))
+        self._tcp_upstream = self._cleanup.enter_context(TcpUpstream())
+        self._cleanup.callback(self._stop_clusters)
         try:
             config = bootstrap(
-                clusters=[cluster(*self._upstream.address)],
+                clusters=[
+                    cluster(*self._upstream.address),
+                    announcing_cluster(*self._tcp_upstream.address, name=_TCP_CLUSTER),
+                ],
                 listeners=[answering_listener(_WORKER_LISTENER)],
+                clusters_file=self._clusters_file,
                 listeners_file=self._listeners_file,
+                stats_tags=stats_tags,
             )
             self.process = EnvoyProcess(config, binary=binary, directory=directory, wasm_log_level=wasm_log_level)
         except BaseException:
@@ -130,8 +229,11 @@ class FilteringEnvoy:
         self._worker_address: tuple[str, int] = ("", 0)
         self._numbers = itertools.count(1)
         self._listeners: dict[str, Json] = {}
+        self._clusters: dict[str, _Shared] = {}
         self._filters: dict[str, RunningFilter] = {}
-        self._removed: list[RunningFilter] = []
+        self._sources: dict[str, list[RunningFilter]] = {}
+        self._kept: dict[Path, str] = {}
+        self._connections: list[FilteredConnection] = []
         self._current: RunningFilter | None = None
         self._lock = threading.RLock()
 
@@ -144,6 +246,7 @@ class FilteringEnvoy:
 
     def start(self) -> None:
         """Start Envoy, without filters. Raises `EnvoyFailed`."""
+        self._write_clusters()
         self._write_listeners()
         try:
             self.process.start()
@@ -153,75 +256,201 @@ class FilteringEnvoy:
             raise
 
     def stop(self) -> None:
-        """Stop Envoy and its upstream."""
+        """Stop Envoy, its upstream and what stands behind its clusters."""
         self.process.stop()
+        for connection in self._connections:
+            connection.end()
+        self._connections.clear()
         self._cleanup.close()
 
-    def add(self, config: WasmFilter) -> RunningFilter:
-        """Configure a filter; its `vm_id` is replaced by one of its own.
+    def _stop_clusters(self) -> None:
+        for shared in self._clusters.values():
+            shared.server.stop()
+        self._clusters.clear()
 
-        Raises `FilterRefused` where Envoy, or the filter itself, refuses it.
+    # Filters
+
+    def add(
+        self,
+        *chain: WasmFilter,
+        clusters: Mapping[str, Cluster] | None = None,
+        network: bool = False,
+        access_log_fields: Mapping[str, str] | None = None,
+    ) -> RunningFilter:
+        """Configure a listener with the filters of `chain`, and the clusters that they may call, by name.
+
+        A filter without a `vm_id` gets one of its own. `network` makes them filters of connections. The access records of the
+        listener get `access_log_fields` besides their own (`AccessRecord.further`): Envoy's command operators by name.
+
+        Raises `FilterRefused` where Envoy, or a filter itself, refuses it, `ClusterTaken` where a cluster's name stands
+        for something else, and `EnvoyError` where serving a cluster needs a package that is not installed.
         """
         with self._lock:
-            vm_id = f"vm-{next(self._numbers)}"
-            added = RunningFilter(self, replace(config, vm_id=vm_id))
-            self._forget_removed()
-            self._listeners[vm_id] = listener(vm_id, [added.config], access_log=self._access_records.path)
-            self._filters[vm_id] = added
-            created = self._stat(_CREATED)
-            self._update()
-            reason = self.process.admin.refused_listeners().get(vm_id)
-            if reason is not None:
-                del self._listeners[vm_id], self._filters[vm_id]
-                raise FilterRefused(reason, [line for line in self._read_log() if _vm_id(line) in (vm_id, None)])
-            self.process.wait_for(lambda: self._stat(_CREATED) > created, "start listening", UPDATE_SECONDS)
-            added.address = self.process.admin.listeners()[vm_id]
-            added.counters_before = self.process.admin.stats(_CUSTOM, type_="Counters")
-            self._read_log()
+            name = f"listener-{next(self._numbers)}"
+            self._take_clusters(clusters or {})
+            added = RunningFilter(self, name, [self._told_apart(config) for config in chain], tuple(clusters or ()))
+            make = tcp_listener if network else listener
+            self._listeners[name] = make(
+                name,
+                added.chain,
+                access_log=self._records.file.path,
+                further_fields=access_log_fields,
+                cluster=_TCP_CLUSTER if network else UPSTREAM_CLUSTER,
+            )
+            self._filters[name] = self._current = added
+            for source in added.sources:
+                self._sources.setdefault(source, []).append(added)
+            try:
+                self._start_listening(added)
+            except BaseException:
+                self._forget(added)
+                raise
+            finally:
+                self._current = None
             return added
 
+    def _told_apart(self, config: WasmFilter) -> WasmFilter:
+        """`config` with what tells its log lines from those of all other filters."""
+        number = next(self._numbers)
+        if not config.vm_id:
+            return replace(config, vm_id=f"vm-{number}")
+        return replace(config, name=f"{config.name}-{number}") if _sources(config)[0] in self._sources else config
+
+    def _start_listening(self, added: RunningFilter) -> None:
+        created = self._stat(_CREATED)
+        self._update_listeners()
+        reason = self.process.admin.refused_listeners().get(added.name)
+        if reason is not None:
+            raise FilterRefused(reason, [line for line in self._read_log() if _is_of(line, added.sources)])
+        self.process.wait_for(lambda: self._stat(_CREATED) > created, "start listening", UPDATE_SECONDS)
+        added.address = self.process.admin.listeners()[added.name]
+        added.counters_before = self.process.admin.stats(_CUSTOM, type_="Counters")
+        self._read_log()
+
     def remove(self, removed: RunningFilter) -> None:
-        """Take a filter out of use: it leaves Envoy when the next one comes."""
+        """See `RunningFilter.remove`."""
         with self._lock:
-            if self._filters.pop(removed.config.vm_id, None) is not None:
-                self._removed.append(removed)
+            if self._filters.get(removed.name) is not removed:
+                return
+            try:
+                if self.process.is_running:
+                    self._keep_modules(removed)
+                    del self._listeners[removed.name]
+                    self._update_listeners()
+                    self.process.wait_for(lambda: self._stat(_DRAINING) == 0, "end a listener", UPDATE_SECONDS)
+                    self.refresh_log()
+            finally:
+                self._forget(removed)
 
-    def _forget_removed(self) -> None:
-        """Drop the listeners of removed filters, but for the last one with each module: see the module's docstring."""
-        kept: dict[Path, RunningFilter] = {}
-        for removed in reversed(self._removed):
-            if kept.setdefault(removed.config.module, removed) is not removed:
-                del self._listeners[removed.config.vm_id]
-        self._removed = list(reversed(kept.values()))
+    def _forget(self, removed: RunningFilter) -> None:
+        """Forget a filter and the clusters that no other uses."""
+        self._listeners.pop(removed.name, None)
+        del self._filters[removed.name]
+        for source in removed.sources:
+            self._sources[source].remove(removed)
+            if not self._sources[source]:
+                del self._sources[source]
+        unused = [name for name in removed.clusters if self._release(name)]
+        if unused and self.process.is_running:
+            self._update_clusters()
 
-    def _update(self) -> None:
-        """Hand the current set of listeners to Envoy, and wait until it has taken, or refused, all of them."""
-        updates = self._stat(_UPDATED)
-        self._write_listeners()
-        self.process.wait_for(lambda: self._stat(_UPDATED) > updates, "take its listeners", UPDATE_SECONDS)
+    def _keep_modules(self, removed: RunningFilter) -> None:
+        """See to it that a VM has the code of each module that leaves; see the module's docstring."""
+        for config in removed.chain:
+            if config.module in self._kept:
+                continue
+            name = self._kept[config.module] = f"keeper-{len(self._kept)}"
+            inert = WasmFilter(config.module, vm_id=name, capabilities=_INERT)
+            self._listeners[name] = listener(name, [inert])
+            self._update_listeners()
+            if name in self.process.admin.refused_listeners():  # such as for a file that is gone
+                del self._listeners[name]
+
+    # What Envoy is told
+
+    def _take_clusters(self, clusters: Mapping[str, Cluster]) -> None:
+        """Start what stands behind `clusters`, or share what does already."""
+        for name, definition in clusters.items():
+            if name in (UPSTREAM_CLUSTER, _TCP_CLUSTER):
+                msg = f"cluster {name!r}: this is the name of what stands behind the proxy itself; choose another"
+                raise ClusterTaken(msg)
+            shared = self._clusters.get(name)
+            if shared is not None and not _same(shared.definition, definition):
+                msg = (
+                    f"cluster {name!r}: another filter that runs in the same Envoy has defined it otherwise; "
+                    "use the same definition, or give this filter an Envoy of its own: isolated=True"
+                )
+                raise ClusterTaken(msg)
+        started: list[str] = []
+        try:
+            for name, definition in clusters.items():
+                if name in self._clusters:
+                    self._clusters[name].users += 1
+                else:
+                    self._clusters[name] = _Shared(definition, serve(definition))
+                started.append(name)
+            self._update_clusters()
+        except BaseException:
+            for name in started:
+                self._release(name)
+            raise
+
+    def _release(self, name: str) -> bool:
+        """Have one user less of a cluster; whether that was the last."""
+        shared = self._clusters[name]
+        shared.users -= 1
+        if shared.users:
+            return False
+        del self._clusters[name]
+        shared.server.stop()
+        return True
+
+    def _update_clusters(self) -> None:
+        self._update(_CLUSTERS_UPDATED, self._write_clusters, "take its clusters")
+
+    def _update_listeners(self) -> None:
+        self._update(_LISTENERS_UPDATED, self._write_listeners, "take its listeners")
+
+    def _update(self, updated: str, write: Callable[[], None], purpose: str) -> None:
+        """Hand a file's content to Envoy, and wait until it has taken, or refused, all of it."""
+        updates = self._stat(updated)
+        write()
+        self.process.wait_for(lambda: self._stat(updated) > updates, purpose, UPDATE_SECONDS)
+
+    def _write_clusters(self) -> None:
+        clusters = [shared.server.to_json(name) for name, shared in self._clusters.items()]
+        _replace(self._clusters_file, clusters_update(next(self._numbers), clusters))
 
     def _write_listeners(self) -> None:
-        """Replace the file by a move, the only change that Envoy watches for."""
-        content = listeners_update(next(self._numbers), list(self._listeners.values()))
-        written = self._listeners_file.with_suffix(".new")
-        written.write_text(json.dumps(content))
-        written.replace(self._listeners_file)
+        _replace(self._listeners_file, listeners_update(next(self._numbers), list(self._listeners.values())))
 
     def _stat(self, pattern: str) -> int:
         return sum(self.process.admin.stats(pattern).values())
+
+    # Exchanges
 
     def exchange(
         self, through: RunningFilter, request: bytes, respond: Respond, *, method: str, timeout: float
     ) -> Outcome:
         """See `RunningFilter.exchange`."""
+        return self._pass(through, respond, lambda: send(through.address, request, method=method, timeout=timeout))
+
+    def abandon(
+        self, through: RunningFilter, request: bytes, respond: Respond, *, method: str, after: float
+    ) -> Outcome:
+        """See `RunningFilter.abandon`."""
+        return self._pass(through, respond, lambda: abandon(through.address, request, method=method, after=after))
+
+    def _pass(self, through: RunningFilter, respond: Respond, converse: Callable[[], Reply]) -> Outcome:
         with self._lock:
             self._read_log()
+            self._forget_records()
             self._current = through
             logged = len(through.log)
             received: list[Message] = []
             failures: list[Exception] = []
 
-            def recording(message: Message) -> bytes:
+            def recording(message: Message) -> bytes | None:
                 received.append(message)
                 try:
                     return respond(message)
@@ -231,29 +460,52 @@ class FilteringEnvoy:
 
             self._upstream.respond = recording
             try:
-                reply = send(through.address, request, method=method, timeout=timeout)
-                record = self._access_record(reply.port)
+                reply = converse()
+                record = self.process.wait_for(
+                    lambda: self._record(reply.port), "end the request's stream", RECORD_SECONDS
+                )
             finally:
                 self._upstream.respond = _unexpected
                 self.refresh_log()
                 self._current = None
             if failures:
                 raise failures[0]
+            self.raise_failures()
             return Outcome(
                 reply.message, reply.whole, received[-1] if received else None, record, tuple(through.log[logged:])
             )
 
-    def _access_record(self, client_port: int) -> AccessRecord:
+    def connect(self, through: RunningFilter, answer: Answer) -> FilteredConnection:
+        """See `RunningFilter.connect`."""
+        with self._lock:
+            self._read_log()
+            self._current = through
+            connection = FilteredConnection(self, through, self._tcp_upstream, answer)
+            self._connections.append(connection)
+            return connection
+
+    def raise_failures(self) -> None:
+        """See `RunningFilter.raise_failures`."""
+        for shared in self._clusters.values():
+            if shared.server.failures:
+                raise shared.server.failures.pop(0)
+
+    def _record(self, client_port: int) -> AccessRecord | None:
         """The record of the stream of one client, which Envoy writes when that stream ends."""
+        self._records.read()
+        return self._records.found.get(client_port)
 
-        def probe() -> AccessRecord | None:
-            for line in self._access_records.lines():
-                record = parse_access_record(line)
-                if record.client_port == client_port:
-                    return record
-            return None
+    def _forget_records(self) -> None:
+        """Forget what is known of streams that are over, but for those of connections: ports are used again."""
+        self._records.read()
+        ports = {connection.port for connection in self._connections}
+        self._records.found = {port: record for port, record in self._records.found.items() if port in ports}
 
-        return self.process.wait_for(probe, "end the request's stream", RECORD_SECONDS)
+    def connection_record(self, port: int, timeout: float) -> AccessRecord | None:
+        """See `FilteredConnection.record`."""
+        with suppress(EnvoyFailed):
+            return self.process.wait_for(lambda: self._record(port), "end the connection", timeout)
+        return None
 
     def refresh_log(self) -> None:
         """See `RunningFilter.refresh_log`."""
@@ -267,11 +519,20 @@ class FilteringEnvoy:
         lines = self.process.new_log_lines()
         for line in lines:
             if line.thread == self.process.pid:
-                continue  # Envoy tries a configuration in its main thread before it goes to the worker
-            found = self._current if _is_failure(line) else self._filters.get(_vm_id(line) or "")
+                continue  # Envoy tries a configuration in its main thread, and keeps a plugin there
+            found = self._origin(line)
             if found is not None:
                 found.log.append(line)
         return lines
+
+    def _origin(self, line: LogLine) -> RunningFilter | None:
+        """The filter that a line comes from; where plugins of one VM have the same root id, the one that is in use."""
+        if _is_failure(line):
+            return self._current
+        found = self._sources.get(line.wasm.source, ()) if line.wasm else ()
+        if self._current in found:
+            return self._current
+        return found[0] if found else None
 
     def metrics(self, running: RunningFilter) -> dict[str, int]:
         """See `RunningFilter.metrics`."""
@@ -281,9 +542,26 @@ class FilteringEnvoy:
         return {name.removeprefix(_CUSTOM_PREFIX): value for name, value in found.items()}
 
 
-def _vm_id(line: LogLine) -> str | None:
-    """The VM whose filter logged `line`: the last part of its source."""
-    return None if line.wasm is None else line.wasm.source.rpartition(" ")[2]
+def _replace(path: Path, content: Json) -> None:
+    """Replace a file by a move, the only change that Envoy watches for."""
+    written = path.with_suffix(".new")
+    written.write_text(json.dumps(content))
+    written.replace(path)
+
+
+def _same(one: Cluster, other: Cluster) -> bool:
+    return one is other or (type(one) is type(other) and one == other)
+
+
+def _sources(config: WasmFilter) -> tuple[str, str]:
+    """What the log lines of a filter's streams begin with, and those of its plugin context, which lack the name."""
+    of_plugin = [part for part in (config.root_id, config.vm_id) if part]
+    return " ".join([config.name, *of_plugin] if config.name else of_plugin), " ".join(of_plugin)
+
+
+def _is_of(line: LogLine, sources: Sequence[str]) -> bool:
+    """Whether a line may concern a filter: its own messages, and everything else that Envoy says."""
+    return line.wasm is None or line.wasm.source in sources
 
 
 def _is_failure(line: LogLine) -> bool:

@@ -7,8 +7,8 @@ empty (cpp-host, `PluginBase::makeLogPrefix`).
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,7 +27,7 @@ LEVELS = {
 }
 """Envoy's names of levels."""
 
-_WASM = re.compile(r"wasm log(?: ([^:\n]*?))?: (.*)", re.DOTALL)
+_WASM = re.compile(r"wasm log(?: ([^\n]*?))?: (.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,8 @@ class AccessRecord:
     """As the filter left it, with the query."""
     milliseconds: int = 0
     """How long the stream lasted."""
+    further: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The values of the fields that the log has besides `ACCESS_LOG_FIELDS`; `None` for those without a value."""
 
 
 def parse_access_record(line: bytes) -> AccessRecord:
@@ -133,6 +135,7 @@ def parse_access_record(line: bytes) -> AccessRecord:
             fields["method"] or "",
             fields["path"] or "",
             int(fields["milliseconds"] or 0),
+            {name: value for name, value in fields.items() if name not in ACCESS_LOG_FIELDS},
         )
     except (KeyError, TypeError) as error:
         msg = f"access log: unexpected record {line!r}"

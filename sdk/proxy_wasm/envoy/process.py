@@ -37,7 +37,7 @@ if not sys.stdin.buffer.read(1):
 
 
 class EnvoyProcess:
-    """One Envoy with one worker; a context manager that starts and stops it.
+    """One Envoy with one worker, or `concurrency` of them; a context manager that starts and stops it.
 
     Ports are chosen by the system, and nothing is shared with other Envoys on the machine. `directory`, a temporary one
     unless given, holds its configuration and logs.
@@ -50,8 +50,10 @@ class EnvoyProcess:
         binary: str | os.PathLike[str] | None = None,
         directory: Path | None = None,
         wasm_log_level: str = "info",
+        concurrency: int = 1,
     ) -> None:
         self._bootstrap = bootstrap
+        self._concurrency = concurrency
         self._binary = find_envoy(binary)
         self._wasm_log_level = wasm_log_level
         self._cleanup = ExitStack()
@@ -111,9 +113,9 @@ class EnvoyProcess:
                     str(self._binary),
                     *("--config-path", str(config)),
                     *("--admin-address-path", str(address_file)),
-                    *("--concurrency", "1"),
+                    *("--concurrency", str(self._concurrency)),
                     "--disable-hot-restart",
-                    *("--drain-time-s", "1"),
+                    *("--drain-time-s", "0"),  # a listener that is taken out ends at once, and with it the VM
                     *("--file-flush-interval-msec", "5"),
                     *("--log-level", "warning"),
                     *("--component-log-level", f"wasm:{self._wasm_log_level}"),

@@ -8,8 +8,8 @@ from typing import Self, TypeAlias
 
 from proxy_wasm.envoy.http1 import MalformedMessage, Message, read_request
 
-Respond: TypeAlias = Callable[[Message], bytes]
-"""From a request to the bytes of its response."""
+Respond: TypeAlias = Callable[[Message], bytes | None]
+"""From a request to the bytes of its response; `None` closes the connection instead."""
 
 
 class Upstream:
@@ -62,6 +62,9 @@ class Upstream:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with connection, suppress(OSError, MalformedMessage), connection.makefile("rb") as stream:
             while (request := read_request(stream)) is not None:
-                connection.sendall(self.respond(request))
+                response = self.respond(request)
+                if response is None:
+                    break
+                connection.sendall(response)
         with self._lock:
             self._connections.discard(connection)

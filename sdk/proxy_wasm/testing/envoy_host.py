@@ -1,6 +1,7 @@
 """A real Envoy as a host: its exchanges, logs and errors in the words of the emulator."""
 
 import time
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
@@ -15,8 +16,9 @@ from proxy_wasm.emulator import (
     UpstreamRequest,
     VmFailed,
 )
-from proxy_wasm.emulator.header_map import HeaderMap, to_text
+from proxy_wasm.emulator.header_map import HeaderMap
 from proxy_wasm.envoy import (
+    FilteredConnection,
     FilteringEnvoy,
     FilterRefused,
     LogLine,
@@ -26,14 +28,18 @@ from proxy_wasm.envoy import (
     RunningFilter,
     WasmFilter,
     encode_request,
-    encode_response,
 )
+from proxy_wasm.envoy.clusters import FRAMING, encoded, upstream_request
+from proxy_wasm.envoy.upstream import Respond
 from proxy_wasm.testing.extension import Extension
-from proxy_wasm.testing.hosts import PluginSettings, Upstream
+from proxy_wasm.testing.hosts import PluginSettings, TcpUpstream, Upstream
 
-_FRAMING = ("transfer-encoding", "connection")
 _CLOCK_STEP = 5
 """How many seconds a `date` may lie behind and still be Envoy's."""
+_CONNECTION_TIMEOUT = 30.0
+"""Seconds until something awaited on a connection must have come."""
+_CLOSING_TIME = 0.3
+"""Seconds within which a connection that is being closed is noticed to be."""
 
 
 class EnvoyPlugin:
@@ -49,25 +55,40 @@ class EnvoyPlugin:
         return self._running.pid
 
     def exchange(self, request: Request, upstream: Upstream, timeout: float) -> Exchange:
+        """See `RunningPlugin`."""
+
+        def converse(wire: bytes, answer: Respond) -> Outcome:
+            return self._running.exchange(wire, answer, method=request.method, timeout=timeout)
+
+        try:
+            return self._converse(request, upstream, converse)
+        except NoResponse as error:
+            raise StreamPaused(str(error)) from error
+
+    def abandon(self, request: Request, upstream: Upstream, after: float) -> Exchange:
+        """See `RunningPlugin`."""
+
+        def converse(wire: bytes, answer: Respond) -> Outcome:
+            return self._running.abandon(wire, answer, method=request.method, after=after)
+
+        return self._converse(request, upstream, converse)
+
+    def _converse(
+        self, request: Request, upstream: Upstream, converse: Callable[[bytes, Respond], Outcome]
+    ) -> Exchange:
         answered_date = False
 
         def answer(message: Message) -> bytes:
             nonlocal answered_date
-            method = to_text(message.start[0])
             response = upstream(_upstream_request(request, message))
             answered_date = "date" in response.headers
-            return encode_response(
-                response.status, response.headers.raw, response.body, response.trailers.raw, method=method
-            )
+            return encoded(response, message)
 
         host = (b"host", request.authority.encode("utf-8", "surrogateescape"))
         wire = encode_request(
             request.method, request.path, [host, *request.headers.raw], request.body, request.trailers.raw
         )
-        try:
-            outcome = self._running.exchange(wire, answer, method=request.method, timeout=timeout)
-        except NoResponse as error:
-            raise StreamPaused(str(error)) from error
+        outcome = converse(wire, answer)
         return self._exchange(request, outcome, answered_date=answered_date)
 
     def _exchange(self, request: Request, outcome: Outcome, *, answered_date: bool) -> Exchange:
@@ -76,7 +97,7 @@ class EnvoyPlugin:
         response = outcome.response
         if response is None:
             return Exchange(0, upstream=reached, details=outcome.access.details, logs=logs, reset=True)
-        headers = HeaderMap(response.headers).without(*_FRAMING)
+        headers = HeaderMap(response.headers).without(*FRAMING)
         if not answered_date and _is_now(headers.get("date", "")):
             del headers["date"]
         return Exchange(
@@ -89,6 +110,15 @@ class EnvoyPlugin:
             logs,
             reset=not outcome.whole,
         )
+
+    def connect(self, upstream: TcpUpstream) -> "EnvoyConnection":
+        """See `RunningPlugin`."""
+        return EnvoyConnection(self._running.connect(upstream), self._record)
+
+    def advance(self, seconds: float) -> None:
+        """See `RunningPlugin`."""
+        time.sleep(seconds)
+        self._running.raise_failures()
 
     def _record(self, line: LogLine) -> LogRecord:
         return _record(line, self._running.config.root_id)
@@ -104,6 +134,94 @@ class EnvoyPlugin:
         self._running.remove()
         if self._own_envoy is not None:
             self._own_envoy.stop()
+
+
+class EnvoyConnection:
+    """`proxy_wasm.testing.hosts.Connection` through a real Envoy."""
+
+    def __init__(self, connection: FilteredConnection, record: Callable[[LogLine], LogRecord]) -> None:
+        self._connection = connection
+        self._record = record
+        self._taken = 0
+
+    @property
+    def received(self) -> bytes:
+        """See `Connection`."""
+        return self._connection.client.received
+
+    @property
+    def upstream_received(self) -> bytes:
+        """See `Connection`."""
+        return self._connection.server.received
+
+    @property
+    def closed(self) -> bool:
+        """See `Connection`."""
+        return self._connection.record(_CLOSING_TIME) is not None
+
+    def send(self, data: bytes, *, end_of_stream: bool = False) -> None:
+        """See `Connection`."""
+        self._connection.send(data, end_of_stream=end_of_stream)
+
+    def receive(self, size: int, *, timeout: float = _CONNECTION_TIMEOUT) -> bytes:
+        """See `Connection`."""
+        client = self._connection.client
+        wanted = self._taken + size
+        client.wait_until(lambda: client.ended or len(client.received) >= wanted, timeout)
+        self._raise_failures()
+        there = client.received[self._taken : wanted]
+        if len(there) < size:
+            why = "before the connection's end" if client.ended else f"within {timeout:g} seconds"
+            msg = f"{len(there)} of {size} bytes came {why}"
+            raise StreamPaused(msg)
+        self._taken = wanted
+        return there
+
+    def receive_all(self, *, timeout: float = _CONNECTION_TIMEOUT) -> bytes:
+        """See `Connection`."""
+        client = self._connection.client
+        ended = client.wait_until(lambda: client.ended, timeout)
+        self._raise_failures()
+        if not ended:
+            msg = f"the connection did not end within {timeout:g} seconds"
+            raise StreamPaused(msg)
+        there = client.received[self._taken :]
+        self._taken += len(there)
+        return there
+
+    def wait_for_upstream(self, size: int, *, timeout: float = _CONNECTION_TIMEOUT) -> bytes:
+        """See `Connection`."""
+        server = self._connection.server
+        server.wait_until(lambda: server.ended or len(server.received) >= size, timeout)
+        self._raise_failures()
+        if len(server.received) < size:
+            why = "before the connection's end" if server.ended else f"within {timeout:g} seconds"
+            msg = f"{len(server.received)} of {size} bytes reached the upstream {why}"
+            raise StreamPaused(msg)
+        return server.received
+
+    def close(self) -> None:
+        """See `Connection`."""
+        self._connection.close()
+        if self._connection.record(_CONNECTION_TIMEOUT) is None:
+            msg = f"Envoy was not done with the connection within {_CONNECTION_TIMEOUT:g} seconds"
+            raise StreamPaused(msg)
+        self._raise_failures()
+
+    def close_upstream(self) -> None:
+        """See `Connection`."""
+        try:
+            self._connection.close_upstream(_CONNECTION_TIMEOUT)
+        except NoResponse as error:
+            raise StreamPaused(str(error)) from error
+
+    def logs(self) -> list[LogRecord]:
+        """See `Connection`."""
+        return [self._record(line) for line in self._connection.log()]
+
+    def _raise_failures(self) -> None:
+        if self._connection.failures:
+            raise self._connection.failures.pop(0)
 
 
 class EnvoyHost:
@@ -122,11 +240,13 @@ class EnvoyHost:
             settings.configuration,
             settings.vm_configuration,
             settings.root_id,
+            vm_id=settings.vm_id,
             environment=settings.environment,
+            allow_on_headers_stop_iteration=settings.allow_on_headers_stop_iteration,
         )
         envoy = self._own() if settings.isolated else self._common()
         try:
-            running = envoy.add(config)
+            running = envoy.add(config, clusters=settings.clusters, network=settings.network)
         except BaseException as error:
             if settings.isolated:
                 envoy.stop()
@@ -155,20 +275,9 @@ class EnvoyHost:
 
 def _upstream_request(sent: Request, message: Message) -> UpstreamRequest:
     """What reached the upstream, without what Envoy adds of its own accord."""
-    headers = HeaderMap(message.headers)
-    authority = headers.get("host", "")
-    added = ["host", *_FRAMING]
-    if "x-forwarded-proto" not in sent.headers and headers.get("x-forwarded-proto") == sent.scheme:
-        added.append("x-forwarded-proto")
-    return UpstreamRequest(
-        to_text(message.start[0]),
-        to_text(message.start[1]),
-        authority,
-        headers.without(*added),
-        message.body,
-        HeaderMap(message.trailers),
-        sent.scheme,
-    )
+    forwarded = message.header(b"x-forwarded-proto")
+    adds = "x-forwarded-proto" not in sent.headers and forwarded == sent.scheme.encode()
+    return upstream_request(message, ("x-forwarded-proto",) if adds else (), sent.scheme)
 
 
 def _is_now(date: str) -> bool:
