@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from proxy_wasm.contexts import PluginContext
 from proxy_wasm.dispatcher import Dispatcher
 from proxy_wasm.emulator.guest import Guest, GuestFactory, GuestHost
-from proxy_wasm.emulator.native_guest import callbacks_guest
+from proxy_wasm.emulator.native_guest import NativeGuest
 
 if TYPE_CHECKING:
     from proxy_wasm.emulator.wasm_module import CompiledModule
@@ -16,9 +16,17 @@ if TYPE_CHECKING:
 def native_guest(plugins: Mapping[str, type[PluginContext]]) -> GuestFactory:
     """Plugin classes by root id, run in this process: milliseconds, and a debugger works.
 
-    It is ordinary Python: `time`, `os.environ` and `print` are the process's own.
+    It is ordinary Python: `time`, `os.environ` and `print` are the process's own. What the SDK itself times, such as timers and
+    callouts, goes by the emulator's clock.
     """
-    return callbacks_guest(lambda hostcalls: Dispatcher(plugins, hostcalls))
+
+    def make(host: GuestHost) -> Guest:
+        clock = host.clock
+        return NativeGuest(
+            host, lambda hostcalls: Dispatcher(plugins, hostcalls, monotonic=lambda: clock.monotonic_nanoseconds)
+        )
+
+    return make
 
 
 def wasm_guest(module: bytes, *, max_wasm_stack: int | None = None) -> GuestFactory:

@@ -133,7 +133,7 @@ class TcpStream(Context):
         return self.plugin.buffer(buffer_type)
 
     def get_property(self, path: bytes) -> bytes | None:
-        roots = [self.attributes, connection_attributes(self), self.plugin.attributes, self.plugin.wasm_attributes]
+        roots = [self.attributes, self.plugin.attributes, connection_attributes(self), self.plugin.wasm_attributes]
         return properties.look_up(path, roots, self.state)
 
     def set_property(self, path: bytes, value: bytes) -> None:
