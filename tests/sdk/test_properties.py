@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from struct import pack
@@ -28,6 +29,8 @@ class Host:
         self.refusal: Status | None = None
 
     def get_property(self, path: bytes) -> bytes | None:
+        if self.refusal is not None:
+            raise HostError("get_property", self.refusal)
         return self.values.get(path)
 
     def set_property(self, path: bytes, value: bytes) -> None:
@@ -224,6 +227,28 @@ def test_a_refusal_is_explained() -> None:
         host.refusal = status
         with pytest.raises(error, match=words):
             host.properties.set("x", b"")
+
+
+def test_a_null_which_the_proxy_cannot_serialize_reads_as_none() -> None:
+    host = Host()
+    host.refusal = Status.SERIALIZATION_FAILURE
+    assert host.properties.xds.upstream_host_metadata == {}
+    assert host.properties.request.path is None
+    assert host.properties.filter_state["a"] is None
+    assert host.properties.get("a") is None
+
+
+def test_a_filter_that_may_not_read_properties_is_told_so() -> None:
+    host = Host()
+    host.refusal = Status.INTERNAL_FAILURE
+    reads: list[Callable[[], object]] = [
+        lambda: host.properties.request.path,
+        lambda: host.properties.filter_state["a"],
+        lambda: host.properties.get("a"),
+    ]
+    for read in reads:
+        with pytest.raises(HostError, match="proxy_get_property: INTERNAL_FAILURE"):
+            read()
 
 
 def test_a_group_describes_its_properties() -> None:

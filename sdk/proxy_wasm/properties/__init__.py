@@ -21,7 +21,7 @@ from proxy_wasm.abi.hostcalls import Hostcalls, HostError
 from proxy_wasm.body import Data, octets
 from proxy_wasm.errors import PhaseError
 from proxy_wasm.properties import values
-from proxy_wasm.properties.attribute import STREAM, Attribute, Group, Read
+from proxy_wasm.properties.attribute import STREAM, Attribute, Group, Read, none_if_null
 from proxy_wasm.properties.proxy import Node, Peer, Plugin, Workload
 from proxy_wasm.properties.stream import Connection, Destination, Request, Response, Source, Upstream, Xds
 
@@ -37,11 +37,11 @@ class FilterState:
 
     def __getitem__(self, key: str) -> bytes | None:
         """An object as bytes; `ValueError` for a key with a NUL. Of objects that consist of fields, read those with `field`."""
-        return self._read(self._prefix + _part("filter state", key))
+        return _bytes_at(self._read, self._prefix + _part("filter state", key))
 
     def field(self, key: str, field: str) -> bytes | None:
         """A field of an object that has such: text as it is, a number as 8 bytes, little-endian."""
-        return self._read(self._prefix + _part("filter state", key) + b"\0" + _part("filter state", field))
+        return _bytes_at(self._read, self._prefix + _part("filter state", key) + b"\0" + _part("filter state", field))
 
 
 class Properties(Group):
@@ -92,7 +92,7 @@ class Properties(Group):
 
         Raises `ValueError` for a name that `set` does not take.
         """
-        return self._read(_own_name(name))
+        return _bytes_at(self._read, _own_name(name))
 
     def set(self, name: str, value: Data) -> None:
         """Set a property of the stream, for `get` in this and other filters; text as UTF-8.
@@ -112,6 +112,13 @@ class Properties(Group):
                 msg = f"property {name!r}: it was declared read-only, or as another type than that of the value"
                 raise ValueError(msg) from None
             raise
+
+
+def _bytes_at(read: Read, path: bytes) -> bytes | None:
+    try:
+        return read(path)
+    except HostError as error:
+        return none_if_null(error)
 
 
 _TAKEN = frozenset(

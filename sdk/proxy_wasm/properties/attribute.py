@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import Any, Generic, Self, TypeVar, overload
 
+from proxy_wasm.abi.enums import Status
+from proxy_wasm.abi.hostcalls import HostError
+
 T = TypeVar("T")
 Read = Callable[[bytes], bytes | None]
 """The hostcall: from a path, its parts separated by NUL, to the value or `None`."""
@@ -53,6 +56,8 @@ class Attribute(Generic[T]):
             return self
         try:
             return self.decode(group.read(self))
+        except HostError as error:
+            return self.decode(none_if_null(error))
         except ValueError as error:
             msg = f"property {dotted(group.prefix + self.path)}: {error}"
             raise ValueError(msg) from error
@@ -76,6 +81,15 @@ class Group:
     def read(self, attribute: Attribute[Any]) -> bytes | None:
         """The bytes of one of the group's properties; `None` where there is none."""
         return self._read(self.prefix + attribute.path if attribute.path else self.prefix[:-1])
+
+
+def none_if_null(error: HostError) -> None:
+    """Raise `error` again, unless it stands for a null.
+
+    Envoy cannot serialize one, and says so: the metadata of an endpoint that was given none is such a null.
+    """
+    if error.status is not Status.SERIALIZATION_FAILURE:
+        raise error
 
 
 def attributes(group: Group) -> dict[str, Attribute[Any]]:
