@@ -68,11 +68,13 @@ class _Lookout:
 
     def _count(self) -> int | None:
         """How much has arrived, by what the proxy counts whether or not the filter sees it."""
-        path = (b"response", b"backend_latency") if self._direction.is_response else (b"request", b"total_size")
-        value = self._stream.get_property(*path)
         if self._direction.is_response:
-            return value is not None  # the upstream has sent all of it
-        return None if value is None else int.from_bytes(value, "little")
+            return self._stream.get_property("response", "backend_latency") is not None  # the upstream has sent all of it
+        total = self._stream.get_property("request", "total_size")
+        headers = self._stream.get_property("request", "headers_bytes")
+        if total is None or headers is None:
+            return None
+        return int.from_bytes(total, "little") - int.from_bytes(headers, "little")
 
     def wait(self, seconds: float) -> None:
         timers = self._stream._timers()

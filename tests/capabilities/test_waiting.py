@@ -16,7 +16,7 @@ PHASES = [
 
 
 def answer(request: UpstreamRequest) -> UpstreamResponse:
-    return respond(203, {"x-from": request.headers.get("x-a", "")}, f"{request.method} {request.path} {request.text}")
+    return respond(203, {"x-from": request.headers.get("x-a", "")}, f"{request.method} {request.path} <{request.text}>")
 
 
 CLUSTERS = {"answers": answer, "silent": Silent(), "closing": Closing(), "absent": Absent()}
@@ -48,7 +48,7 @@ def assert_passed(exchange: Exchange) -> None:
 def test_a_callback_awaits_a_callout_and_the_stream_goes_on(proxy: Proxy, phase: str) -> None:
     exchange = do(proxy, f"call in {phase}")
     assert_passed(exchange)
-    assert said(exchange) == ["said 203 b POST /v1/me?x=1 who?"]
+    assert said(exchange) == ["said 203 b POST /v1/me?x=1 <who?>"]
 
 
 @pytest.mark.parametrize("phase", PHASES)
@@ -62,26 +62,26 @@ def test_headers_can_be_changed_by_what_was_awaited(proxy: Proxy) -> None:
     exchange = do(proxy, "call and edit in request headers")
     assert_passed(exchange)
     assert exchange.upstream is not None
-    assert exchange.upstream.headers["x-answer"] == "GET / "
+    assert exchange.upstream.headers["x-answer"] == "GET / <>"
 
 
 def test_a_plain_callback_does_without_await(proxy: Proxy) -> None:
     exchange = do(proxy, "by callback in request headers")
     assert_passed(exchange)
     assert exchange.upstream is not None
-    assert exchange.upstream.headers["x-answer"] == "GET / "
+    assert exchange.upstream.headers["x-answer"] == "GET / <>"
 
 
 @pytest.mark.parametrize("phase", ["request headers", "request body", "request trailers", "response headers"])
 def test_a_callback_answers_by_what_was_awaited(proxy: Proxy, phase: str) -> None:
     exchange = do(proxy, f"call and deny in {phase}")
-    assert (exchange.status, exchange.text) == (403, "denied: GET / ")
+    assert (exchange.status, exchange.text) == (403, "denied: GET / <>")
     if phase == "request headers":
         assert exchange.upstream is None
 
 
 def test_callouts_run_at_once(proxy: Proxy) -> None:
-    assert said(do(proxy, "call twice at once in request headers")) == ["said GET /1  GET /2 "]
+    assert said(do(proxy, "call twice at once in request headers")) == ["said GET /1 <> GET /2 <>"]
 
 
 def test_coroutines_run_at_once(proxy: Proxy) -> None:
@@ -183,14 +183,14 @@ def test_a_task_runs_beside_the_stream(proxy: Proxy) -> None:
 
 
 def test_streams_wait_for_one_task_of_the_plugin(proxy: Proxy) -> None:
-    assert said(do(proxy, "one for all in request headers")) == ["said GET /shared "]
-    assert said(do(proxy, "one for all in request headers")) == ["said GET /shared "]
+    assert said(do(proxy, "one for all in request headers")) == ["said GET /shared <>"]
+    assert said(do(proxy, "one for all in request headers")) == ["said GET /shared <>"]
 
 
 def test_a_task_starts_with_the_configuration(start_proxy: StartProxy) -> None:
     proxy = start_proxy("waiting", "keys", clusters=CLUSTERS)
     proxy.advance(0.5)
-    assert said(do(proxy, "tell keys in request headers")) == ["said GET /keys "]
+    assert said(do(proxy, "tell keys in request headers")) == ["said GET /keys <>"]
 
 
 @pytest.mark.parametrize("pieces", [1, 3])

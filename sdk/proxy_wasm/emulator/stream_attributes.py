@@ -95,6 +95,7 @@ def _response(stream: "HttpStream") -> Group:
         "size": size,
         "total_size": size + headers_size + (0 if trailers is None else trailers.byte_size),
         "flags": 0,
+        "backend_latency": 0 if stream.response.whole and stream.details in ("", "via_upstream") else None,
         "grpc_status": _grpc_status(stream, headers, trailers),
     }
     return Group({name: value for name, value in known.items() if value is not None})
