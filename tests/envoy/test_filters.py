@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from wasmtime import wat2wasm
 
 from proxy_wasm.abi.enums import LogLevel
 from proxy_wasm.envoy import (
@@ -177,6 +178,32 @@ def test_a_request_that_is_never_answered_fails_in_time(running: RunningFilter) 
     assert get(running).access.status == 200
 
 
+def test_a_client_that_disconnects_leaves_its_own_record_and_no_response(running: RunningFilter) -> None:
+    request = encode_request("GET", "/", [(b"host", b"h"), (b"x-pause", b"1")])
+    outcome = running.abandon(request, lambda _: encode_response(200, []), after=0.05)
+    assert (outcome.response, outcome.whole, outcome.upstream) == (None, False, None)
+    assert (outcome.access.status, outcome.access.flags) == (0, "DC")
+    assert messages(outcome) == ["on_log", "on_done"]
+    assert get(running).access.status == 200
+
+
+def test_a_client_that_disconnects_late_has_its_response(running: RunningFilter) -> None:
+    request = encode_request("GET", "/", [(b"host", b"h")])
+    outcome = running.abandon(request, lambda _: encode_response(200, [], b"in time"), after=0.3)
+    assert outcome.whole
+    assert outcome.response is not None
+    assert outcome.response.body == b"in time"
+
+
+def test_a_client_that_disconnects_inside_a_response_has_its_head(running: RunningFilter) -> None:
+    headers = [(b"content-length", b"100"), (b"x-head", b"1")]
+    request = encode_request("GET", "/", [(b"host", b"h")])
+    outcome = running.abandon(request, lambda _: encode_response(200, headers, b"some"), after=0.1)
+    assert not outcome.whole
+    assert outcome.response is not None
+    assert outcome.response.header(b"x-head") == b"1"
+
+
 def test_what_the_upstream_raises_reaches_the_caller(running: RunningFilter) -> None:
     def fail(_: Message) -> bytes:
         msg = "no such page"
@@ -186,13 +213,86 @@ def test_what_the_upstream_raises_reaches_the_caller(running: RunningFilter) -> 
         running.exchange(encode_request("GET", "/", [(b"host", b"h")]), fail)
 
 
-def test_many_filters_one_after_another_leave_only_the_last_in_envoy(module: Path) -> None:
+def test_filters_of_one_listener_see_a_request_one_after_the_other(envoy: FilteringEnvoy, module: Path) -> None:
+    first, second = (WasmFilter(module, root_id=name, configuration=name.encode()) for name in ("first", "second"))
+    added = envoy.add(first, second, access_log_fields={"seen": "%REQ(X-SEEN)%", "absent": "%REQ(X-ABSENT)%"})
+    outcome = get(added, (b"x-log", b"passing"))
+    assert outcome.upstream is not None
+    assert [value for name, value in outcome.upstream.headers if name == b"x-seen"] == [b"yes", b"yes"]
+    assert [line.wasm.source.split()[1] for line in outcome.log if line.wasm and line.wasm.message == "passing"] == [
+        "first",
+        "second",
+    ]
+    assert outcome.access.further == {"seen": "yes", "absent": None}
+    added.remove()
+
+
+def virtual_machines(envoy: FilteringEnvoy) -> int:
+    return envoy.process.admin.stats(r"^wasm\.envoy\.wasm\.runtime\.v8\.active$").popitem()[1]
+
+
+def test_filters_with_the_same_vm_id_share_a_vm(envoy: FilteringEnvoy, module: Path) -> None:
+    first = envoy.add(WasmFilter(module, configuration=b"1", vm_id="urn:team"))
+    before = virtual_machines(envoy)
+    second = envoy.add(WasmFilter(module, configuration=b"2", vm_id="urn:team"))
+    assert virtual_machines(envoy) == before
+    assert [line.wasm.message for line in second.log if line.wasm] == ["2"]
+    for running in (first, second):
+        assert messages(get(running, (b"x-log", b"mine"))) == ["mine", "on_log", "on_done"]
+        running.remove()
+    assert virtual_machines(envoy) < before
+
+
+HOLDING = """
+(module
+  (import "env" "proxy_add_header_map_value" (func $add_header (param i32 i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 100) "x-body")
+  (data (i32.const 110) "seen")
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 1024))
+  (func (export "proxy_on_context_create") (param i32 i32))
+  (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (i32.const 1))
+  (func (export "proxy_on_request_body") (param i32 i32 i32) (result i32)
+    (drop (call $add_header (i32.const 0) (i32.const 100) (i32.const 6) (i32.const 110) (i32.const 4)))
+    (i32.const 0)))
+"""
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_headers_are_held_while_the_body_comes_only_where_that_is_allowed(
+    envoy: FilteringEnvoy, tmp_path: Path, *, allowed: bool
+) -> None:
+    (tmp_path / "holding.wasm").write_bytes(wat2wasm(HOLDING))
+    added = envoy.add(WasmFilter(tmp_path / "holding.wasm", allow_on_headers_stop_iteration=allowed))
+    request = encode_request("POST", "/", [(b"host", b"h")], b"body")
+    if allowed:
+        outcome = added.exchange(request, lambda _: encode_response(200, []), method="POST")
+        assert outcome.upstream is not None
+        assert outcome.upstream.header(b"x-body") == b"seen"
+    else:
+        with pytest.raises(EnvoyFailed, match="no complete response"):
+            added.exchange(request, lambda _: encode_response(200, []), method="POST", timeout=0.3)
+    added.remove()
+
+
+def test_a_filter_that_was_removed_leaves_neither_listener_nor_vm(module: Path) -> None:
     with FilteringEnvoy() as envoy:
-        for _ in range(5):
+        left: set[tuple[int, int]] = set()
+        for _ in range(3):
             added = envoy.add(WasmFilter(module))
             assert get(added).access.status == 200
             added.remove()
-        assert len(envoy.process.admin.listeners()) <= 3
+            left.add((len(envoy.process.admin.listeners()), virtual_machines(envoy)))
+        assert len(left) == 1
+
+
+def test_a_filter_can_be_removed_when_its_module_is_gone(envoy: FilteringEnvoy, module: Path, tmp_path: Path) -> None:
+    (tmp_path / "copy.wasm").write_bytes(module.read_bytes())
+    added = envoy.add(WasmFilter(tmp_path / "copy.wasm"))
+    (tmp_path / "copy.wasm").unlink()
+    added.remove()
+    assert get(envoy.add(WasmFilter(module))).access.status == 200
 
 
 def test_after_stop_the_process_and_its_directory_are_gone(module: Path) -> None:

@@ -38,6 +38,7 @@ def test_what_envoy_writes_without_the_format_is_kept_as_critical() -> None:
         ("wasm log name root vm: a: b", WasmMessage("name root vm", "a: b")),
         ("wasm log vm: first\nwasm log vm: second", WasmMessage("vm", "first\nwasm log vm: second")),
         ("wasm log vm: ", WasmMessage("vm", "")),
+        ("wasm log name urn:vm: message", WasmMessage("name urn:vm", "message")),
     ],
 )
 def test_a_filters_message_is_told_from_its_source(text: str, message: WasmMessage) -> None:
@@ -64,6 +65,11 @@ def test_a_growing_file_gives_each_complete_line_once(tmp_path: Path) -> None:
 def test_an_access_record_of_a_request_without_response_has_status_zero() -> None:
     record = b'{"client_port":5,"status":0,"details":null,"flags":"DC","method":"GET","path":"/x?y","milliseconds":12}'
     assert parse_access_record(record) == AccessRecord(5, 0, "", "DC", "GET", "/x?y", 12)
+
+
+def test_fields_of_an_access_record_besides_its_own_are_kept() -> None:
+    record = b'{"client_port":5,"status":200,"details":"","flags":"-","method":"GET","path":"/","milliseconds":1,"x":"y","z":null}'
+    assert parse_access_record(record).further == {"x": "y", "z": None}
 
 
 def test_another_line_is_no_access_record() -> None:

@@ -59,6 +59,22 @@ def test_below_the_chosen_level_nothing_is_logged(module: Path) -> None:
         assert not [line for line in envoy.new_log_lines() if line.wasm]
 
 
+def test_there_are_as_many_workers_as_told() -> None:
+    with EnvoyProcess(bootstrap(), concurrency=2) as envoy:
+        assert envoy.admin.get_json("/server_info")["command_line_options"]["concurrency"] == 2
+
+
+def test_stats_tags_become_labels(module: Path) -> None:
+    config = bootstrap(
+        clusters=[cluster("127.0.0.1", 9)],
+        listeners=[listener("http", [WasmFilter(module)])],
+        stats_tags={"kind": r"^wasmcustom(\.(requests))$"},
+    )
+    with EnvoyProcess(config) as envoy:
+        send(envoy.admin.listeners()["http"], encode_request("GET", "/", [(b"host", b"h"), (b"x-deny", b"1")]))
+        assert b'envoy_wasmcustom{kind="requests"} 1' in envoy.admin.get("/stats/prometheus")[1]
+
+
 def test_a_binary_that_is_no_envoy_is_reported_with_what_it_said() -> None:
     with pytest.raises(EnvoyFailed, match=r"Envoy ended with status 0"), EnvoyProcess({}, binary=shutil.which("true")):
         pass

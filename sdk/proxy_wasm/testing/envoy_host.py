@@ -200,20 +200,28 @@ class EnvoyConnection:
             raise StreamPaused(msg)
         return server.received
 
-    def close(self) -> None:
+    def close(self, *, timeout: float = _CONNECTION_TIMEOUT) -> None:
         """See `Connection`."""
-        self._connection.close()
-        if self._connection.record(_CONNECTION_TIMEOUT) is None:
-            msg = f"Envoy was not done with the connection within {_CONNECTION_TIMEOUT:g} seconds"
-            raise StreamPaused(msg)
-        self._raise_failures()
+        self._connection.send(b"", end_of_stream=True)
+        self._wait_for_end(timeout)
+
+    def reset(self) -> None:
+        """See `Connection`."""
+        self._connection.reset()
+        self._wait_for_end(_CONNECTION_TIMEOUT)
 
     def close_upstream(self) -> None:
         """See `Connection`."""
         try:
-            self._connection.close_upstream(_CONNECTION_TIMEOUT)
+            self._connection.end_upstream(_CONNECTION_TIMEOUT)
         except NoResponse as error:
             raise StreamPaused(str(error)) from error
+
+    def _wait_for_end(self, timeout: float) -> None:
+        if self._connection.record(timeout) is None:
+            msg = f"Envoy did not close the connection within {timeout:g} seconds"
+            raise StreamPaused(msg)
+        self._raise_failures()
 
     def logs(self) -> list[LogRecord]:
         """See `Connection`."""
