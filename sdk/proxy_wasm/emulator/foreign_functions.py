@@ -76,7 +76,7 @@ class _OfVm:
 
     def __init__(self, vm: "Vm") -> None:
         self._vm = vm
-        self._declared: set[tuple[int, str]] = set()
+        self._declared: set[tuple[int, bytes]] = set()
 
     def set_envoy_filter_state(self, arguments: bytes) -> bytes:
         message = _message(arguments)
@@ -94,10 +94,13 @@ class _OfVm:
 
     def declare_property(self, arguments: bytes) -> bytes:
         """Envoy keeps declarations with the context that makes them, and heeds those of plugin contexts."""
-        declaration = (self._vm.context.context_id, _text(_message(arguments), 1))
+        message = _message(arguments)
+        declaration = (self._vm.context.context_id, _text(message, 1).encode())
         if declaration in self._declared:
             raise _refuse(Status.BAD_ARGUMENT)
         self._declared.add(declaration)
+        if message.flag(2):
+            self._vm.read_only_properties.add(declaration)
         return b""
 
 

@@ -123,7 +123,10 @@ class FilterState:
     def __init__(self) -> None:
         self._values: dict[bytes, bytes] = {}
 
-    def set(self, path: bytes, value: bytes) -> None:
+    def set(self, path: bytes, value: bytes, *, once: bool = False) -> None:
+        """`once` is how the plugin declared the property: read-only."""
+        if once and _PREFIX + path in self._values:
+            raise HostError("set_property", Status.BAD_ARGUMENT)
         self._values[_PREFIX + path] = value
 
     def set_object(self, key: bytes, value: bytes) -> None:
