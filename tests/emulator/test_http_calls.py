@@ -11,7 +11,7 @@ from proxy_wasm.emulator import HeaderMap, Plugin, Request, StreamPaused, Upstre
 from proxy_wasm.emulator.clusters import Absent, Answering, Closing, Cluster, GrpcServer, NoHosts, Silent
 
 if TYPE_CHECKING:
-    from tests.emulator.conftest import Start, StatusOf
+    from conftest import Start, StatusOf
 
 GET = [(b":method", b"GET"), (b":path", b"/users"), (b":authority", b"users.example")]
 PAUSE = 1

@@ -245,7 +245,7 @@ class _Call:
     def cancel(self) -> None:
         self._stop_timer()
         if self._server is not None:
-            self.calls.post(self._server.cancel)
+            self._server.cancel()
 
     def check_living(self, hostcall: str) -> None:
         """Note that the guest uses a stream after it was told of its end."""
@@ -333,8 +333,14 @@ class _Call:
 
     def _ask_http(self, server: Answering) -> None:
         response = server.response(self._request)
-        delay = round(server.delay * NANOSECONDS)
-        self.calls.later(delay, lambda: self.post(lambda: self._receive_http(response)))
+
+        def receive() -> None:
+            self.post(lambda: self._receive_http(response))
+
+        if server.delay:
+            self.calls.later(round(server.delay * NANOSECONDS), receive)
+        else:
+            receive()
 
     def _receive_http(self, response: UpstreamResponse) -> None:
         """What answered speaks no gRPC, unless all it says is a gRPC status."""
@@ -358,8 +364,10 @@ class _ServerSide:
         self._call = call
         self._server = server
         self._request = request
-        self._ended = False
+        self._arrived = False
         self._began = False
+        """Whether the response has begun."""
+        self._ended = False
 
     @property
     def method(self) -> str:
@@ -370,8 +378,10 @@ class _ServerSide:
         return self._request.headers
 
     def begin(self) -> None:
-        """The call arrives."""
-        self._server.on_call(self)
+        """The call arrives, unless it was cancelled on the way."""
+        if not self._ended:
+            self._arrived = True
+            self._server.on_call(self)
 
     def receive(self, message: bytes) -> None:
         if not self._ended:
@@ -382,9 +392,11 @@ class _ServerSide:
             self._server.on_half_close(self)
 
     def cancel(self) -> None:
+        """The client gives the call up; what has not arrived yet never does."""
         if not self._ended:
             self._ended = True
-            self._server.on_cancel(self)
+            if self._arrived:
+                self._call.calls.post(lambda: self._server.on_cancel(self))
 
     def send_initial_metadata(self, metadata: Headers = ()) -> None:
         if self._ended or self._began:

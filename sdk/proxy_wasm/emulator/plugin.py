@@ -116,7 +116,7 @@ class Plugin(Context):
             msg = f"{name}: the VM failed while it started"
             raise VmFailed(msg, logs)
         if not accepted:
-            self.vm.contexts.pop(self.context_id, None)
+            self._forget()
             msg = f"{name}: {callback} refused the configuration"
             raise ConfigurationRejected(msg, logs)
 
@@ -145,6 +145,9 @@ class Plugin(Context):
 
     def _delete(self) -> None:
         self.vm.call(self, "on_delete", self.context_id)
+        self._forget()
+
+    def _forget(self) -> None:
         self.vm.set_tick_period(self, 0)
         self.vm.contexts.pop(self.context_id, None)
         self.http_calls.cancel_all()
@@ -178,7 +181,7 @@ class Plugin(Context):
         return self.received.maps.get(map_type)
 
     def get_property(self, path: bytes) -> bytes | None:
-        return properties.look_up(path, [self.attributes, self.wasm_attributes], None)
+        return properties.look_up(path, [properties.of_the_proxy(self.attributes), self.wasm_attributes], None)
 
     def queue_ready(self, queue_id: int) -> None:
         """Tell the plugin of a new item once the event at hand is over."""
