@@ -100,7 +100,7 @@ def test_names_that_proxies_show_are_taken(plugin: PluginContext, name: str) -> 
 
 @pytest.mark.parametrize("label", ["", "1st", "a b", "a.b", "a-b", "__name__", "le", "é"])
 def test_a_label_that_prometheus_would_not_take_is_refused(plugin: PluginContext, label: str) -> None:
-    with pytest.raises(ValueError, match="metric requests, label .*: a label has letters, digits and '_'"):
+    with pytest.raises(ValueError, match=r"metric requests, label .*: a label has letters, digits and '_'"):
         plugin.counter("requests", **{label: "x"})
 
 

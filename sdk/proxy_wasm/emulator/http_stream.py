@@ -215,11 +215,12 @@ class HttpStream(Context):
         return ConstantBuffer() if half.body is None else half.body
 
     def get_property(self, path: bytes) -> bytes | None:
-        roots = [self.attributes, stream_attributes(self), self.plugin.attributes, self.plugin.wasm_attributes]
+        roots = [self.attributes, self.plugin.attributes, stream_attributes(self), self.plugin.wasm_attributes]
         return properties.look_up(path, roots, self.state)
 
     def set_property(self, path: bytes, value: bytes) -> None:
-        self.state.set(path, value)
+        once = (self.plugin.context_id, path) in self.vm.read_only_properties
+        self.state.set(path, value, once=once)
 
     def continue_stream(self, stream_type: int) -> None:
         half = {StreamType.HTTP_REQUEST: self.request, StreamType.HTTP_RESPONSE: self.response}.get(

@@ -58,6 +58,8 @@ class Vm:
         self.log = surroundings.log
         self.clock = surroundings.clock
         self.shared = surroundings.shared
+        self.read_only_properties: set[tuple[int, bytes]] = set()
+        """Names that plugins, by context id, have declared to be set only once."""
         self.foreign_functions = {**envoy_functions(self), **surroundings.foreign_functions}
         self._clusters = surroundings.clusters
         self.metrics = MetricIds(surroundings.shared.metrics)
