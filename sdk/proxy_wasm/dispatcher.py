@@ -157,9 +157,9 @@ class Dispatcher(HttpCallbacks, TcpCallbacks, PluginCallbacks):
         context = self._stream_or_connection(context_id)
         if context is None:
             return self._plugins.get(context_id)
-        if isinstance(context, HttpContext):
-            context._state |= OVER
         if context._tasks:
+            if isinstance(context, HttpContext):
+                context._state |= OVER
             context._end_tasks()
         return context
 
@@ -179,10 +179,11 @@ class Dispatcher(HttpCallbacks, TcpCallbacks, PluginCallbacks):
         self._undecided.pop(context_id, None)
         stream = self._streams.pop(context_id, None)
         if stream is not None:
-            stream._state |= OVER
             if stream._tasks:
+                stream._state |= OVER
                 stream._end_tasks()
-            stream._state |= GONE
+            if stream.plugin is not self._no_plugin:  # stand-ins serve many streams
+                stream._state |= GONE
             return
         connection = self._connections.pop(context_id, None)
         if connection is not None:

@@ -243,6 +243,8 @@ class HttpCallbacks(VmState):
                     continue
                 action = PAUSE  # better a stream that hangs than one that passes, or a dead VM
             self._keep_reserve()
+            if self._ready and not later:
+                self._directions.run(self._no_plugin)
             return action
 
     def _handle(self, context_id: int, phase: int, error: BaseException, inside: StreamType | None) -> int:
@@ -260,7 +262,7 @@ class HttpCallbacks(VmState):
     def _pass(self, context_id: int, stream: Stream, phase: int, inside: StreamType | None) -> int:
         self._streams[context_id] = self._passed
         state = stream._state
-        stream._state = state & ~(REQUEST_HELD | RESPONSE_HELD)
+        self._silence(stream)
         if state & (ANSWERED | RESET):
             return PAUSE if stream._answered_in == phase else CONTINUE
         if state & REQUEST_PAUSED and inside is not StreamType.HTTP_REQUEST:
@@ -272,6 +274,7 @@ class HttpCallbacks(VmState):
     def _end(self, context_id: int, stream: Stream, phase: int, status: int, details: bytes) -> int:
         self._streams[context_id] = self._answered
         state = stream._state
+        self._silence(stream)
         if state & (ANSWERED | RESET):
             if stream._answered_in != phase:  # it failed on its own answer, in whose place nothing else can be sent
                 self._close(context_id, phase)
@@ -283,6 +286,13 @@ class HttpCallbacks(VmState):
             except HostError:
                 self._close(context_id, phase)
         return PAUSE
+
+    def _silence(self, stream: Stream) -> None:
+        """End what else an author's object is at, and let nobody use it any more."""
+        if stream.plugin is not self._no_plugin:  # stand-ins serve many streams
+            stream._state |= OVER
+            stream._end_tasks()
+            stream._state |= GONE
 
     def _close(self, context_id: int, phase: int) -> None:
         self._streams[context_id] = self._closed  # first: hosts may delete the context within the hostcall
