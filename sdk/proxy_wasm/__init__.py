@@ -8,7 +8,7 @@ if sys.platform == "wasi":
 
     import_module("proxy_wasm.guest.imports")
 
-from proxy_wasm.abi.enums import Action, LogLevel, PeerType, Status
+from proxy_wasm.abi.enums import Action, GrpcStatus, LogLevel, PeerType, Status
 from proxy_wasm.abi.hostcalls import HostError
 from proxy_wasm.body import Body
 from proxy_wasm.callouts import HttpCall, HttpResponse
@@ -24,6 +24,10 @@ from proxy_wasm.errors import (
     ConnectionFailedError,
     ExpressionError,
     GoneError,
+    GrpcConnectionError,
+    GrpcError,
+    GrpcResetError,
+    GrpcTimeoutError,
     PhaseError,
     PluginReferenceError,
     UnknownClusterError,
@@ -32,6 +36,8 @@ from proxy_wasm.errors import (
     UpdateConflictError,
 )
 from proxy_wasm.foreign_functions import Expression, ForeignFunctions, LifeSpan, PropertyType
+from proxy_wasm.grpc import GrpcCall
+from proxy_wasm.grpc_streams import GrpcStream
 from proxy_wasm.headers import Headers
 from proxy_wasm.log import TRACE
 from proxy_wasm.metadata import Fields, Locality, Metadata
@@ -65,6 +71,13 @@ __all__ = [
     "Future",
     "Gauge",
     "GoneError",
+    "GrpcCall",
+    "GrpcConnectionError",
+    "GrpcError",
+    "GrpcResetError",
+    "GrpcStatus",
+    "GrpcStream",
+    "GrpcTimeoutError",
     "Headers",
     "Histogram",
     "HostError",

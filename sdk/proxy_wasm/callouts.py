@@ -167,14 +167,14 @@ def send(  # noqa: PLR0913 - the parts of a request
     scheme: str,
 ) -> HttpCall:
     """Make the callout; see `Context.http_call`."""
-    name = _name_of(cluster)
+    name = cluster_name(cluster)
     milliseconds = timeout_milliseconds(timeout)
     content = _body(body)
     pairs = [
         (b":method", _token("method", method)),
         (b":scheme", _token("scheme", scheme)),
-        (b":authority", _visible("authority", cluster if authority is None else authority)),
-        (b":path", _visible("path", path)),
+        (b":authority", visible("authority", cluster if authority is None else authority)),
+        (b":path", visible("path", path)),
         *_own("headers", headers),
     ]
     try:
@@ -197,7 +197,8 @@ def _body(body: Data) -> bytes:
         raise CalloutArgumentError(f"body: {error}") from None
 
 
-def _name_of(cluster: str) -> bytes:
+def cluster_name(cluster: str) -> bytes:
+    """A cluster's name as the proxy takes it; `CalloutArgumentError` for what is none."""
     if not isinstance(cluster, str) or not cluster:  # pyright: ignore[reportUnnecessaryIsInstance] - annotations may lie
         raise CalloutArgumentError(f"cluster {cluster!r}: the name of a cluster of the proxy")
     return octets(cluster)
@@ -236,8 +237,11 @@ def _token(argument: str, text: object) -> bytes:
     raise CalloutArgumentError(f"{argument} {text!r}: a word such as {'GET' if argument == 'method' else 'http'}")
 
 
-def _visible(argument: str, text: object) -> bytes:
-    """Text without spaces and control characters, which Envoy would send as they are."""
+def visible(argument: str, text: object) -> bytes:
+    """An authority or path as the proxy takes it; `CalloutArgumentError` for what is none.
+
+    Envoy would send spaces and control characters as they are.
+    """
     if not isinstance(text, str) or not text or (argument == "path" and text[0] not in "/*"):
         what = 'begins with "/"' if argument == "path" else "a host, with its port if need be"
         raise CalloutArgumentError(f"{argument} {text!r}: {what}")

@@ -5,7 +5,7 @@
 # ruff: noqa: SLF001
 
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from proxy_wasm import callouts
 from proxy_wasm.abi.hostcalls import Hostcalls
@@ -13,6 +13,8 @@ from proxy_wasm.body import Data, octets
 from proxy_wasm.callouts import DEFAULT_TIMEOUT, HttpCall
 from proxy_wasm.errors import GoneError
 from proxy_wasm.failures import report
+from proxy_wasm.grpc import GrpcCall, Target, call
+from proxy_wasm.grpc_streams import GrpcStream, open_stream
 from proxy_wasm.headers import HeaderPairs
 from proxy_wasm.host import PLUGIN, Host
 from proxy_wasm.properties import Properties
@@ -35,6 +37,12 @@ def property_path(path: tuple[str | bytes, ...]) -> bytes:
     return b"\0".join([octets(part) for part in path])
 
 
+class Work(Protocol):
+    """Something that goes on for a context, and ends with it."""
+
+    def end(self) -> None: ...
+
+
 class Context:
     """A plugin or a stream; authors derive from `PluginContext`, `HttpContext` and `TcpContext`."""
 
@@ -43,7 +51,7 @@ class Context:
     context_id: int
     """The proxy's number for this context."""
     _host: Host
-    _tasks: "dict[Task[Any], None] | None"
+    _tasks: "dict[Work, None] | None"
     """What goes on for the context; `None` until there is something."""
 
     @property
@@ -132,6 +140,47 @@ class Context:
             scheme=scheme,
         )
 
+    def grpc_call(
+        self,
+        cluster: str,
+        service: str,
+        method: str,
+        message: bytes,
+        *,
+        metadata: HeaderPairs | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        authority: str | None = None,
+    ) -> GrpcCall:
+        """Call a gRPC method that takes one message and gives one: `reply = Reply.FromString(await self.grpc_call("users", "pkg.Users", "Get", request))`.
+
+        Messages are bytes, as `SerializeToString` gives and `FromString` takes them. The call is made at once; what it returns is awaited, or
+        given a callback, and can be cancelled. `timeout` is in seconds, and the service is told it; `None` waits for ever. `metadata` under names
+        that end in `-bin` may be any bytes, other values are printable ASCII. `authority` is the cluster's name unless told.
+
+        Raises `CalloutArgumentError`, naming the argument, for what could not be sent, and `GoneError` once the context is gone. What is awaited
+        raises `GrpcError` for every status but OK (of which `GrpcTimeoutError`, `GrpcConnectionError` and `GrpcResetError` are also the errors of
+        HTTP callouts) and `UnknownClusterError`. The metadata of the answer cannot be read; that of a stream can. (Specification: `proxy_grpc_call`.)
+        """
+        self._check_living()
+        return call(Target(self, cluster, service, method, metadata, authority), message, timeout)
+
+    def grpc_stream(
+        self,
+        cluster: str,
+        service: str,
+        method: str,
+        *,
+        metadata: HeaderPairs | None = None,
+        authority: str | None = None,
+    ) -> GrpcStream:
+        """Open a gRPC stream: `async with self.grpc_stream("users", "pkg.Users", "Watch") as stream:`.
+
+        Nothing is awaited until it is read. It has no timeout but a `timeout` block. It is given up when it is left, and with its context: one that is to
+        outlive a stream of the proxy is opened by the plugin. Raises as `grpc_call`; reading raises what is awaited there. (Specification: `proxy_grpc_stream`.)
+        """
+        self._check_living()
+        return open_stream(Target(self, cluster, service, method, metadata, authority))
+
     # Tasks
 
     def create_task(self, coroutine: Coroutine[Any, Any, T], /) -> Task[T]:
@@ -158,11 +207,18 @@ class Context:
 
     def _adopt(self, task: Task[Any]) -> None:
         """End `task` with this context."""
-        tasks = self._tasks
-        if tasks is None:
-            tasks = self._tasks = {}
-        tasks[task] = None
-        task._watch(lambda _: tasks.pop(task, None))
+        self._keep(task)
+        task._watch(lambda _: self._release(task))
+
+    def _keep(self, work: Work) -> None:
+        """End `work` with this context, unless it is released before."""
+        if self._tasks is None:
+            self._tasks = {}
+        self._tasks[work] = None
+
+    def _release(self, work: Work) -> None:
+        if self._tasks:
+            self._tasks.pop(work, None)
 
     def _end_tasks(self) -> None:
         """Cancel all that goes on for the context, which is over."""

@@ -20,11 +20,20 @@ Exception
 │   ├── CalloutTimeoutError       the answer was not there in time; also a TimeoutError
 │   ├── CalloutResetError         the connection ended before the answer was whole
 │   └── GrpcError                 a gRPC service, or the proxy in its place, answered with a status other than OK
+│       ├── GrpcTimeoutError      DEADLINE_EXCEEDED; also a CalloutTimeoutError
+│       ├── GrpcConnectionError   there was no connection to any host; also a ConnectionFailedError
+│       └── GrpcResetError        the connection ended before the status came; also a CalloutResetError
 └── HostError                     the proxy refused a hostcall otherwise (`proxy_wasm.abi.hostcalls`)
 
 BaseException
 └── Cancelled                     raised where a cancelled task waits (`proxy_wasm.tasks`)
 """
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from proxy_wasm.abi.enums import GrpcStatus
+    from proxy_wasm.headers import Headers
 
 
 class ConfigurationError(Exception):
@@ -84,6 +93,32 @@ class CalloutTimeoutError(CalloutError, TimeoutError):
 
 class CalloutResetError(CalloutError):
     """The connection ended, or made no sense, before the answer was whole."""
+
+
+class GrpcError(CalloutError):
+    """A gRPC call ended with a status other than OK: the service's own, or one that the proxy gives in its place."""
+
+    def __init__(
+        self, text: str, cluster: str, status: "GrpcStatus", message: str, trailing_metadata: "Headers"
+    ) -> None:
+        self.status = status
+        self.message = message
+        """What the service says, empty where it says nothing."""
+        self.trailing_metadata = trailing_metadata
+        """What came with the status of a stream; always empty for `grpc_call`, whose metadata no proxy passes on."""
+        super().__init__(text, cluster)
+
+
+class GrpcTimeoutError(GrpcError, CalloutTimeoutError):
+    """The answer was not there within the timeout, or the service says so: `DEADLINE_EXCEEDED`."""
+
+
+class GrpcConnectionError(GrpcError, ConnectionFailedError):
+    """There was no connection to any host of the cluster: `UNAVAILABLE`."""
+
+
+class GrpcResetError(GrpcError, CalloutResetError):
+    """The connection ended, or made no sense, before the status had come."""
 
 
 class UnknownForeignFunctionError(LookupError):

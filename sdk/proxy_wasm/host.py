@@ -66,6 +66,7 @@ class Host:
         "context_id",
         "downstream_data",
         "hostcalls",
+        "may_be_nested",
         "monotonic",
         "phase",
         "properties",

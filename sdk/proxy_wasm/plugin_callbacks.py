@@ -11,6 +11,7 @@ from proxy_wasm.abi.enums import BufferType
 from proxy_wasm.abi.hostcalls import HostError
 from proxy_wasm.configuration import Configuration
 from proxy_wasm.contexts import PluginContext
+from proxy_wasm.grpc import unstarted
 from proxy_wasm.host import PLUGIN
 from proxy_wasm.shared_queues import SharedQueue
 from proxy_wasm.tasks import Task, is_coroutine, start
@@ -73,8 +74,8 @@ class PluginCallbacks(VmState):
         if plugin is None:
             return
         timers = plugin._own_timers
-        for function in timers.due():
-            self._call_plugin(plugin, "timer", function)
+        for timer in timers.due():
+            self._call_plugin(plugin, "timer", timer.fire)
         self._directions.run()
         self._host.context_id = context_id
         self._timed(plugin)
@@ -100,32 +101,38 @@ class PluginCallbacks(VmState):
     def on_grpc_receive_initial_metadata(self, context_id: int, call_id: int, num_elements: int) -> None:
         call = self._grpc_call(context_id, call_id)
         if call is not None:
-            self._receive(call, lambda: call.receive_initial_metadata(num_elements))
+            self._receive(call, lambda: call._on_initial_metadata(num_elements))
 
     def on_grpc_receive(self, context_id: int, call_id: int, message_size: int) -> None:
         call = self._grpc_call(context_id, call_id)
         if call is not None:
-            self._receive(call, lambda: call.receive(message_size))
+            self._receive(call, lambda: call._on_message(message_size))
 
     def on_grpc_receive_trailing_metadata(self, context_id: int, call_id: int, num_elements: int) -> None:
         call = self._grpc_call(context_id, call_id)
         if call is not None:
-            self._receive(call, lambda: call.receive_trailing_metadata(num_elements))
+            self._receive(call, lambda: call._on_trailing_metadata(num_elements))
 
     def on_grpc_close(self, context_id: int, call_id: int, status_code: int) -> None:
         call = self._grpc_call(context_id, call_id)
         if call is not None:
             self._plugins[context_id]._grpc_calls.pop(call_id, None)
-            self._receive(call, lambda: call.receive_close(status_code))
+        elif (plugin := self._plugins.get(context_id)) is not None:
+            call = unstarted(plugin._grpc_calls)
+            if call is not None:
+                self._enter_plugin(context_id)
+        if call is not None:
+            self._receive(call, lambda: call._on_close(status_code))
 
     def _grpc_call(self, context_id: int, call_id: int) -> Any:  # noqa: ANN401 - a call or a stream
         """The call of that number; nothing is touched where there is none.
 
-        Envoy tells of a stream that it cannot start before `proxy_grpc_stream` has returned (seen in 1.40).
+        Envoy tells of a stream that it cannot start before `proxy_grpc_stream` has returned (seen in 1.40), and may do so of one that breaks
+        while something is sent over it.
         """
         plugin = self._plugins.get(context_id)
         call = None if plugin is None else plugin._grpc_calls.get(call_id)
-        if call is not None:
+        if call is not None and not self._host.may_be_nested:
             self._enter_plugin(context_id)
         return call
 
@@ -134,7 +141,8 @@ class PluginCallbacks(VmState):
             receive()
         except BaseException as error:  # noqa: BLE001 - out of memory, most likely: whoever waits has to hear of it
             call.set_exception(error)
-        self._directions.run()
+        if not self._host.may_be_nested:
+            self._directions.run()
 
     # What others announce
 

@@ -99,5 +99,27 @@ class PeerType(IntEnum):
     REMOTE = 2
 
 
+class GrpcStatus(IntEnum):
+    """How a gRPC call ended (gRPC's "Status codes and their use")."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
 NO_GRPC_STATUS = -1
 """The `grpc_status` of `send_local_response` that asks for no gRPC status of the filter's own."""
