@@ -1,6 +1,7 @@
 """A filter that calls the foreign function that a request's header `call` names, with the arguments of its header `arguments`, and answers with the result.
 
-Arguments and result are JSON; bytes travel as `{"hex": ...}`. The configuration is JSON: properties to declare, and CEL expressions, by name.
+Arguments and result are JSON; bytes travel as `{"hex": ...}`. With a header `goes-on` the request goes on, the result in a header. The configuration
+is JSON: properties to declare, and CEL expressions, by name, and a prefix of the headers' names, where several of these filters are in a row.
 """
 
 import json
@@ -22,7 +23,8 @@ def to_json(value: object) -> object:
 
 class ForeignFunctionsFilter(PluginContext):
     def on_configure(self) -> None:
-        settings: dict[str, dict[str, Any]] = self.configuration.json() if self.configuration else {}
+        settings: dict[str, Any] = self.configuration.json() if self.configuration else {}
+        self.prefix: str = settings.get("prefix", "")
         for _ in range(2):  # a proxy may configure the same object again
             for name, (kind, span, readonly) in settings.get("properties", {}).items():
                 self.foreign_functions.declare_property(
@@ -38,16 +40,17 @@ class ForeignFunctionsFilter(PluginContext):
 
 class CallingStream(HttpContext[ForeignFunctionsFilter]):
     def on_request_headers(self, headers: Headers, end_of_stream: bool) -> Action | None:
-        call = headers.get("call")
+        prefix = self.plugin.prefix
+        call = headers.get(f"{prefix}call")
         if call is None:
             return None
-        arguments = [from_json(value) for value in json.loads(headers.get("arguments", "[]"))]
+        arguments = [from_json(value) for value in json.loads(headers.get(f"{prefix}arguments", "[]"))]
         try:
             result = self.called(call, arguments)
         except Exception as error:  # noqa: BLE001 - the test sees which one
             result = {"raised": type(error).__name__, "message": str(error)}
-        if "goes-on" in headers:
-            headers["result"] = json.dumps(to_json(result))
+        if f"{prefix}goes-on" in headers:
+            headers[f"{prefix}result"] = json.dumps(to_json(result))
             return None
         return self.send_local_response(200, body=json.dumps(to_json(result)))
 
@@ -58,6 +61,10 @@ class CallingStream(HttpContext[ForeignFunctionsFilter]):
     def call_set_property(self, name: str, *values: str) -> None:
         for value in values:
             self.set_property(name, value=value)
+
+    def call_route_by_property(self, name: str, value: str) -> None:
+        self.set_property(name, value=value)
+        self.foreign_functions.clear_route_cache()
 
     def call_get_property(self, *path: str) -> bytes | None:
         return self.get_property(*path)
