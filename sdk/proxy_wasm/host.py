@@ -92,6 +92,8 @@ class Host:
         self.phase = PLUGIN
         self.resumed = False
         """Whether what runs belongs to an earlier callback of its context than the one that the host is in."""
+        self.may_be_nested = False
+        """Whether a hostcall is under way in which the host may call back."""
         self.properties = Properties(hostcalls)
         self.shared_data = SharedData(hostcalls)
         self.request_headers = Headers(hostcalls, MapType.HTTP_REQUEST_HEADERS)
