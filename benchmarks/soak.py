@@ -18,7 +18,7 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,7 +64,6 @@ MIX = [
     (_request("GET", "//admin/%75sers"), 401),
 ]
 """Requests, and the status that is due for each."""
-BATCHES = [MIX[start : start + PIPELINED] for start in range(0, len(MIX), PIPELINED)]
 
 
 @dataclass(slots=True)
@@ -91,9 +90,10 @@ class Connection:
         return found
 
 
-def soak(address: tuple[str, int], count: int) -> Counter[tuple[int, int]]:
-    """Send at least `count` requests; how often each pair of due and actual status came."""
-    prepared = [(b"".join(wire for wire, _ in batch), [status for _, status in batch]) for batch in BATCHES]
+def soak(address: tuple[str, int], count: int, mix: Sequence[tuple[bytes, int]]) -> Counter[tuple[int, int]]:
+    """Send at least `count` requests of `mix`; how often each pair of due and actual status came."""
+    cut = [mix[start : start + PIPELINED] for start in range(0, len(mix), PIPELINED)]
+    prepared = [(b"".join(wire for wire, _ in batch), [status for _, status in batch]) for batch in cut]
     batches = itertools.islice(itertools.cycle(prepared), -(-count // PIPELINED))
     outcomes = Counter[tuple[int, int]]()
     with ExitStack() as stack:
@@ -146,6 +146,24 @@ def proxy(module: Path) -> EnvoyProcess:
     return EnvoyProcess(bootstrap(listeners=[configured]), wasm_log_level="warning")
 
 
+def report(
+    outcomes: Counter[tuple[int, int]], seconds: list[float], resident: list[float], target: float, *, workers: int
+) -> bool:
+    """Print what came out; whether a status was wrong or the growth above the target."""
+    total = outcomes.total()
+    print(
+        f"{total:,} requests in {sum(seconds):.1f} s, {total / sum(seconds):,.0f} a second, "
+        f"on {workers} worker{'s' if workers > 1 else ''} with {CONNECTIONS} connections"
+    )
+    for (due, actual), count in sorted(outcomes.items()):
+        print(f"  {count:>9,} answered with {actual}" + ("" if due == actual else f" instead of {due}"))
+    growth = resident[1] - resident[0]
+    missed = any(due != actual for due, actual in outcomes) or growth > target
+    print(f"memory after the first part: {resident[0]:.1f} MB; after all: {resident[1]:.1f} MB")
+    print(f"growth {growth:+.1f} MB, target {target:.1f}: {'MISSED' if missed else 'met'}")
+    return missed
+
+
 def main() -> int:
     """Measure, print, and return 1 where something is not as it should be."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -162,23 +180,18 @@ def main() -> int:
         seconds: list[float] = []
         for count in (arguments.first, arguments.further):
             start = time.perf_counter()
-            outcomes += soak(address, count)
+            outcomes += soak(address, count, MIX)
             seconds.append(time.perf_counter() - start)
             resident.append(resident_megabytes(envoy.pid))
-    total = outcomes.total()
-    wrong = {pair: count for pair, count in outcomes.items() if pair[0] != pair[1]}
-    growth = resident[1] - resident[0]
-    rate = total / sum(seconds)
-    print(
-        f"{total:,} requests in {sum(seconds):.1f} s, {rate:,.0f} a second, on one worker with {CONNECTIONS} connections"
-    )
-    for (due, actual), count in sorted(outcomes.items()):
-        print(f"  {count:>9,} answered with {actual}" + ("" if due == actual else f" instead of {due}"))
-    print(f"memory after the first {arguments.first:,}: {resident[0]:.1f} MB; after all: {resident[1]:.1f} MB")
-    missed = bool(wrong) or growth > arguments.target
-    print(f"growth {growth:+.1f} MB, target {arguments.target:.1f}: {'MISSED' if missed else 'met'}")
+    missed = report(outcomes, seconds, resident, arguments.target, workers=1)
     if arguments.json:
-        figures = {"requests": total, "wrong": sum(wrong.values()), "seconds": seconds, "resident_megabytes": resident}
+        wrong = sum(count for (due, actual), count in outcomes.items() if due != actual)
+        figures = {
+            "requests": outcomes.total(),
+            "wrong": wrong,
+            "seconds": seconds,
+            "resident_megabytes": resident,
+        }
         arguments.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
     return int(missed)
 

@@ -15,3 +15,13 @@ def test_each_of_20000_requests_at_full_speed_is_answered_as_it_should_be() -> N
     assert "10,000 answered with 200" in done.stdout
     assert "10,000 answered with 401" in done.stdout
     assert "instead of" not in done.stdout
+
+
+def test_each_of_20000_requests_that_wait_is_answered_as_it_should_be() -> None:
+    soak = SOAK.with_name("soak_waiting.py")
+    command = [sys.executable, str(soak), "--first", "5000", "--further", "15000", "--target", "100"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("20,000 requests")
+    assert "instead of" not in done.stdout
+    assert "every request was finished: True; log lines: 0" in done.stdout

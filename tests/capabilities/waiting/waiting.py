@@ -1,7 +1,7 @@
 """A filter that waits, in whatever way the header `do` says."""
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 from proxy_wasm import (
@@ -323,7 +323,7 @@ class WaitingStream(HttpContext[Waiting]):
         raise LookupError("in a callback")
 
 
-ACTS: dict[str, Callable[[WaitingStream], Coroutine[Any, Any, Action | None]]] = {
+ACTS: dict[str, Callable[..., Any]] = {
     name.replace("_", " "): function
     for name, function in vars(WaitingStream).items()
     if not name.startswith(("_", "on_")) and callable(function)
