@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from proxy_wasm.abi import Status
 from proxy_wasm.emulator import Emulator, HeaderMap, LogRecord, Request, native_guest, wasm_guest
 from proxy_wasm.emulator.properties import Properties
 from proxy_wasm.testing import Proxy, StartProxy, respond
@@ -74,6 +75,25 @@ def test_headers_are_known_only_while_the_proxy_offers_them(start_proxy: StartPr
     assert gone["request.headers"] == ["dict", {}]
     assert gone["request.headers_bytes"] == ["int", 0]
     assert gone["response.headers"][1][":status"] == "200"
+
+
+def test_names_that_older_proxies_had_are_gone(start_proxy: StartProxy) -> None:
+    found = reports(start(start_proxy).get("/").logs)
+    for callback in ("on_request_headers", "on_log"):
+        names = ["node", "listener_direction", "listener_metadata", "cluster_name", "cluster_metadata"]
+        for name in [*names, "route_name", "route_metadata", "upstream_host_metadata"]:
+            assert found[callback][f"raw {name}"] == ["NoneType", None]
+        kind, octets = found[callback]["raw connection_id"]
+        assert kind == "bytes"
+        assert found[callback]["connection.id"] == ["int", int.from_bytes(bytes.fromhex(octets), "little")]
+
+
+def test_an_endpoint_without_metadata_has_a_null_that_cannot_be_read(start_proxy: StartProxy) -> None:
+    found = reports(start(start_proxy).get("/").logs)
+    for name in ("xds.upstream_host_metadata", "xds.upstream_host_locality_metadata"):
+        assert found["on_request_headers"][f"raw {name}"] == ["NoneType", None]
+        assert found["on_log"][f"raw {name}"] == ["HostError", Status.SERIALIZATION_FAILURE]
+        assert found["on_log"][name] == ["Metadata", {}]
 
 
 def test_the_time_of_a_request_is_now(start_proxy: StartProxy) -> None:

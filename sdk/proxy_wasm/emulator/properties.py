@@ -29,7 +29,7 @@ _U64 = (1 << 64) - 1
 
 
 class Group(dict[str, Value]):
-    """Attributes that belong together, such as `request`: readable one by one, not as a whole."""
+    """Attributes that belong together, such as `request`: readable one by one, not as a whole. Without any, a null of Envoy's."""
 
 
 def tree(properties: Properties) -> Tree:
@@ -156,6 +156,8 @@ def look_up(path: bytes, attributes: Sequence[Mapping[str, Value]], state: Filte
 
 def _serialize_at(parts: tuple[str, ...], value: Value) -> bytes:
     encode = messages.encoder(parts)
+    if isinstance(value, Group):
+        return serialize(value)
     if encode is not None and isinstance(value, Mapping):
         return encode(value)
     return serialize(messages.with_doubles(value) if messages.in_struct(parts) else value)

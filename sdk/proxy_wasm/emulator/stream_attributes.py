@@ -29,8 +29,15 @@ def stream_attributes(stream: "HttpStream") -> Tree:
     return {
         "request": _request(stream),
         "response": _response(stream),
+        "xds": _xds(stream),
         **connection_attributes(stream),
     }
+
+
+def _xds(stream: "HttpStream") -> Tree:
+    """The upstream host here has no metadata, and neither has its locality, which makes nulls of both."""
+    answered = stream.response.headers is not None and stream.local_response is None
+    return dict.fromkeys(("upstream_host_metadata", "upstream_host_locality_metadata"), Group()) if answered else {}
 
 
 def connection_attributes(stream: "HttpStream | TcpStream") -> Tree:

@@ -4,7 +4,7 @@ import json
 import logging
 from typing import Any
 
-from proxy_wasm import Body, Headers, HttpContext, Metadata, PhaseError, PluginContext, Properties
+from proxy_wasm import Body, Headers, HostError, HttpContext, Metadata, PhaseError, PluginContext, Properties
 from proxy_wasm.foreign_functions import PropertyType
 from proxy_wasm.properties.attribute import Group, attributes
 from proxy_wasm.properties.proxy import Peer
@@ -13,6 +13,19 @@ from proxy_wasm.protobuf import encode
 Report = dict[str, Any]
 _logger = logging.getLogger(__name__)
 
+RAW = [
+    ("node",),
+    ("listener_direction",),
+    ("listener_metadata",),
+    ("cluster_name",),
+    ("cluster_metadata",),
+    ("route_name",),
+    ("route_metadata",),
+    ("upstream_host_metadata",),
+    ("connection_id",),
+    ("xds", "upstream_host_metadata"),
+    ("xds", "upstream_host_locality_metadata"),
+]
 STRUCT = "type.googleapis.com/google.protobuf.Struct"
 
 
@@ -40,7 +53,16 @@ def report(plugin: PluginContext, callback: str) -> None:
             key, _, field = named.partition("#")
             values[f"{name}[{named}]"] = shown(state.field(key, field) if field else state[key])
     values["get(decision)"] = shown(plugin.properties.get("decision"))
+    values |= {f"raw {'.'.join(path)}": raw(plugin, path) for path in RAW}
     _logger.info("report: %s", json.dumps({"callback": callback, "values": values}, default=as_text))
+
+
+def raw(plugin: PluginContext, path: tuple[str, ...]) -> list[object]:
+    """A property without its type, or the status that the proxy refuses it with."""
+    try:
+        return shown(plugin.hostcalls.get_property("\0".join(path).encode()))
+    except HostError as error:
+        return ["HostError", error.status]
 
 
 def shown(value: object) -> list[object]:
