@@ -203,6 +203,16 @@ class FilteringEnvoy:
         wasm_log_level: str = "trace",
         stats_tags: Mapping[str, str] | None = None,
     ) -> None:
+        self._worker_address: tuple[str, int] = ("", 0)
+        self._numbers = itertools.count(1)
+        self._listeners: dict[str, Json] = {}
+        self._clusters: dict[str, _Shared] = {}
+        self._filters: dict[str, RunningFilter] = {}
+        self._sources: dict[str, list[RunningFilter]] = {}
+        self._kept: dict[Path, str] = {}
+        self._connections: list[FilteredConnection] = []
+        self._current: RunningFilter | None = None
+        self._lock = threading.RLock()
         self._cleanup = ExitStack()
         directory = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="proxy-wasm-")))
         self._listeners_file = directory / "listeners.json"
@@ -226,16 +236,6 @@ class FilteringEnvoy:
         except BaseException:
             self._cleanup.close()
             raise
-        self._worker_address: tuple[str, int] = ("", 0)
-        self._numbers = itertools.count(1)
-        self._listeners: dict[str, Json] = {}
-        self._clusters: dict[str, _Shared] = {}
-        self._filters: dict[str, RunningFilter] = {}
-        self._sources: dict[str, list[RunningFilter]] = {}
-        self._kept: dict[Path, str] = {}
-        self._connections: list[FilteredConnection] = []
-        self._current: RunningFilter | None = None
-        self._lock = threading.RLock()
 
     def __enter__(self) -> Self:
         self.start()
