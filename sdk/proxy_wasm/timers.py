@@ -25,7 +25,7 @@ _FEW = 64
 class Timer:
     """A call that is due later, once or again and again."""
 
-    __slots__ = ("_due", "_function", "_number", "_period", "_timers")
+    __slots__ = ("_due", "_function", "_number", "_period", "_timers", "_waiting")
 
     def __init__(self, timers: "Timers", due: int, number: int, period: int, function: Callable[[], object]) -> None:
         self._timers = timers
@@ -33,6 +33,8 @@ class Timer:
         self._number = number
         self._period = period
         self._function: Callable[[], object] | None = function
+        self._waiting = True
+        """Whether it is among those that wait."""
 
     def __lt__(self, other: "Timer") -> bool:
         return (self._due, self._number) < (other._due, other._number)
@@ -51,7 +53,16 @@ class Timer:
         """Never fire again."""
         if self._function is not None:
             self._function = None
-            self._timers._cancelled()
+            self._timers._cancelled(self)
+
+    def fire(self) -> object:
+        """Call the function, unless the timer was cancelled since it fell due."""
+        function = self._function
+        if function is None:
+            return None
+        if not self._period:
+            self._function = None
+        return function()
 
 
 class Timers:
@@ -97,31 +108,33 @@ class Timers:
         self._host.call_for(self._context_id, self._host.hostcalls.set_tick_period_milliseconds, milliseconds)
         self._armed = due
 
-    def _cancelled(self) -> None:
+    def _cancelled(self, timer: Timer) -> None:
+        if not timer._waiting:
+            return
         self._cancelled_ones += 1
         if self._cancelled_ones > _FEW and self._cancelled_ones * 2 > len(self._heap):
             self._heap = [timer for timer in self._heap if timer._function is not None]
             heapq.heapify(self._heap)
             self._cancelled_ones = 0
 
-    def due(self) -> list[Callable[[], object]]:
-        """The functions to call at this tick, in order; those of periodic timers fall due again."""
+    def due(self) -> list[Timer]:
+        """The timers to `fire` at this tick, in order; periodic ones fall due again."""
         now = self._host.monotonic()
-        functions: list[Callable[[], object]] = []
+        timers: list[Timer] = []
         heap = self._heap
         while heap and (heap[0]._function is None or heap[0]._due <= now):
             timer = heapq.heappop(heap)
             if timer._function is None:
                 self._cancelled_ones -= 1
                 continue
-            functions.append(timer._function)
-            if timer._period:
+            timers.append(timer)
+            if not timer._period:
+                timer._waiting = False
+            else:
                 missed = (now - timer._due) // timer._period
                 timer._due += (missed + 1) * timer._period
                 heapq.heappush(heap, timer)
-            else:
-                timer._function = None
-        return functions
+        return timers
 
     def rearm(self) -> None:
         """Have the host tick for the next timer, after the calls of a tick."""

@@ -1,5 +1,7 @@
 """A filter that waits, in whatever way the header `do` says."""
 
+# ruff: noqa: ANN401 - some are coroutines
+
 import logging
 from collections.abc import Callable
 from typing import Any
