@@ -11,7 +11,7 @@ from proxy_wasm import callouts
 from proxy_wasm.abi.hostcalls import Hostcalls
 from proxy_wasm.body import Data, octets
 from proxy_wasm.callouts import DEFAULT_TIMEOUT, HttpCall
-from proxy_wasm.errors import GoneError
+from proxy_wasm.errors import GoneError, PhaseError
 from proxy_wasm.failures import report
 from proxy_wasm.grpc import GrpcCall, Target, call
 from proxy_wasm.grpc_streams import GrpcStream, open_stream
@@ -82,7 +82,7 @@ class Context:
 
     @property
     def properties(self) -> Properties:
-        """The proxy's properties with Python's types: `self.properties.request.path`; those of the context whose callback runs."""
+        """The proxy's properties with Python's types: `self.properties.node.id`; those of the context whose callback runs."""
         self._check_living()
         return self._host.properties
 
@@ -201,6 +201,18 @@ class Context:
         if self.gone:
             msg = f"{type(self).__name__} {self.context_id}: the proxy has dropped it; its stream is over, or its plugin was replaced"
             raise GoneError(msg)
+
+    def _here(self) -> Host:
+        """The host, where this context is the one that it works on."""
+        host = self._host
+        if host.context_id != self.context_id or self.gone:
+            self._check_living()
+            msg = (
+                f"{type(self).__name__} {self.context_id}: what the proxy holds for it is there in its own callbacks and tasks; "
+                "the running callback is another context's"
+            )
+            raise PhaseError(msg)
+        return host
 
     def _timers(self) -> Timers:
         return self._plugin_context._own_timers

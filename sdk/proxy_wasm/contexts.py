@@ -18,6 +18,7 @@ from proxy_wasm.foreign_functions import PluginForeignFunctions, StreamForeignFu
 from proxy_wasm.headers import HeaderPairs, Headers, serialize
 from proxy_wasm.host import END, PLUGIN, REQUEST_HEADERS, RESPONSE_HEADERS, Host
 from proxy_wasm.metrics import Counter, Gauge, Histogram, Metric, full_name
+from proxy_wasm.properties import Properties
 from proxy_wasm.shared_queues import SharedQueue, register
 from proxy_wasm.tasks import Future, Task, is_coroutine, start
 from proxy_wasm.tcp import TcpContext
@@ -379,13 +380,10 @@ class HttpContext(Context, Generic[PluginT]):
         self._check_living()
         self._host.call_for(self.context_id, self.hostcalls.set_property, serialized, octets(value))
 
-    def _here(self) -> Host:
-        host = self._host
-        if host.context_id != self.context_id or self._state & GONE:
-            self._check_living()
-            msg = f"{type(self).__name__} {self.context_id}: headers and bodies are there in the stream's own callbacks and tasks"
-            raise PhaseError(msg)
-        return host
+    @property
+    def properties(self) -> Properties:
+        """The stream's properties with Python's types: `self.properties.request.path`; in its own callbacks and tasks."""
+        return self._here().properties
 
     @property
     def foreign_functions(self) -> StreamForeignFunctions:

@@ -14,6 +14,7 @@ from proxy_wasm.context import Context, property_path
 from proxy_wasm.errors import PhaseError
 from proxy_wasm.foreign_functions import StreamForeignFunctions
 from proxy_wasm.host import DOWNSTREAM_DATA, NEW_CONNECTION
+from proxy_wasm.properties import Properties
 
 if TYPE_CHECKING:
     from proxy_wasm.contexts import PluginContext
@@ -56,12 +57,15 @@ class TcpContext(Context, Generic[PluginT]):
     def on_downstream_data(self, data: Body, end_of_stream: bool, /) -> Action | int | None:
         """Data from the client has arrived; with `end_of_stream` it sends no more. `Action.PAUSE` has the proxy keep it and add what follows.
 
-        The proxy offers the data during the callback alone, so it cannot be `async`: await in `on_new_connection`, or
-        pause here, and let a task (`create_task`) call `continue_downstream`.
+        It cannot be `async`, since data that arrives meanwhile would pass unseen: await in `on_new_connection`, before there is any; or
+        return `Action.PAUSE`, and let a task (`create_task`) look at `downstream_data` and call `continue_downstream`.
         """
 
     def on_upstream_data(self, data: Body, end_of_stream: bool, /) -> Action | int | None:
-        """Data from the upstream has arrived; as `on_downstream_data`, but Envoy cannot continue this direction: it goes on with more data."""
+        """Data from the upstream has arrived; as `on_downstream_data`.
+
+        Envoy (1.40) cannot continue this direction from elsewhere: what a callback paused moves when more arrives, and a callback returns `Action.CONTINUE`.
+        """
 
     def on_downstream_connection_close(self, peer_type: PeerType, /) -> None:
         """The client's connection is closed; by which side, `peer_type` says."""
@@ -85,6 +89,21 @@ class TcpContext(Context, Generic[PluginT]):
     def gone(self) -> bool:
         """Whether the connection is over, and the proxy has dropped it."""
         return self._state & GONE != 0
+
+    @property
+    def downstream_data(self) -> Body:
+        """The client's data that the proxy holds: in `on_downstream_data`, and as long as that has paused."""
+        return self._here().downstream_data
+
+    @property
+    def upstream_data(self) -> Body:
+        """The upstream's data that the proxy holds: in `on_upstream_data`, and as long as that has paused."""
+        return self._here().upstream_data
+
+    @property
+    def properties(self) -> Properties:
+        """The connection's properties with Python's types: `self.properties.source.address`; in its own callbacks and tasks."""
+        return self._here().properties
 
     @property
     def foreign_functions(self) -> StreamForeignFunctions:
