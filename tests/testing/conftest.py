@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from wasmtime import wat2wasm
 
 GREETER = """
 from proxy_wasm import Action, ConfigurationError, Headers, HttpContext, PluginContext
@@ -41,3 +42,21 @@ def greeter(tmp_path: Path) -> Path:
     (folder / "greeter.py").write_text(GREETER)
     (folder / "pyproject.toml").write_text(SETTINGS.format(name="greeter"))
     return folder
+
+
+def assembled(name: str, directory: Path) -> Path:
+    path = directory / f"{name}.wasm"
+    path.write_bytes(wat2wasm((Path(__file__).parents[1] / "envoy" / f"{name}.wat").read_text()))
+    return path
+
+
+@pytest.fixture(scope="session")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The filter of envoy/calls.wat, assembled."""
+    return assembled("calls", tmp_path_factory.mktemp("calls"))
+
+
+@pytest.fixture(scope="session")
+def connections(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The filter of envoy/connections.wat, assembled."""
+    return assembled("connections", tmp_path_factory.mktemp("connections"))

@@ -71,7 +71,11 @@ class GrpcCall(Protocol):
 
     @property
     def metadata(self) -> HeaderMap:
-        """The initial metadata of the client, without pseudo-headers and what the protocol itself sends."""
+        """The initial metadata of the client, without pseudo-headers and what the protocol or the proxy adds.
+
+        Values of names that end in `-bin` are the bytes that were meant, here and in what the server sends; on the wire, and so in
+        a filter that receives them, they are base64.
+        """
         ...
 
     def send_initial_metadata(self, metadata: Headers = ()) -> None:

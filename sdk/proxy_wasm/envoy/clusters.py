@@ -12,13 +12,12 @@ from typing import Protocol
 from proxy_wasm.emulator.clusters import Absent, Answering, Closing, Cluster, GrpcServer, NoHosts, Silent
 from proxy_wasm.emulator.exchange import UpstreamRequest, UpstreamResponse
 from proxy_wasm.emulator.header_map import HeaderMap, to_text
-from proxy_wasm.envoy.configuration import Json, cluster, cluster_without_hosts
+from proxy_wasm.envoy.configuration import ADDED_TO_CALLOUTS, Json, cluster, cluster_without_hosts
 from proxy_wasm.envoy.http1 import Message, encode_response
 from proxy_wasm.envoy.upstream import Respond, Upstream
 
 FRAMING = ("transfer-encoding", "connection")
 """Headers that are the hop's, not the message's."""
-_ADDED_TO_CALLOUTS = ("x-envoy-internal", "x-envoy-expected-rq-timeout-ms")
 _FAILED = 500
 
 
@@ -102,7 +101,7 @@ class _ServedHttp:
 
     def _answer(self, answering: Answering, message: Message) -> bytes | None:
         try:
-            response = answering.response(upstream_request(message, _ADDED_TO_CALLOUTS, "http"))
+            response = answering.response(upstream_request(message, ADDED_TO_CALLOUTS, "http"))
         except Exception as error:  # noqa: BLE001 - raised again in the test's thread
             self.failures.append(error)
             response = UpstreamResponse(_FAILED)

@@ -17,6 +17,8 @@ from proxy_wasm.envoy.log import ACCESS_LOG_FIELDS
 Json: TypeAlias = dict[str, Any]
 
 UPSTREAM_CLUSTER = "upstream"
+ADDED_TO_CALLOUTS = ("x-envoy-internal", "x-envoy-expected-rq-timeout-ms")
+"""Headers that Envoy adds to what a filter calls a cluster with."""
 MAX_HEADERS = 10_000
 """How many headers a message may have; Envoy's default is 100."""
 MAX_HEADERS_KB = 8192

@@ -3,8 +3,6 @@
 Each call has a thread that reads its messages; the calls of a server take turns in the author's methods.
 """
 
-import base64
-import binascii
 import importlib
 import threading
 from collections.abc import Callable, Iterator
@@ -13,8 +11,8 @@ from queue import SimpleQueue
 from typing import Any
 
 from proxy_wasm.emulator.clusters import GRPC_UNKNOWN, GrpcServer
-from proxy_wasm.emulator.header_map import HeaderMap, Headers, to_bytes, to_text
-from proxy_wasm.envoy.configuration import Json, cluster
+from proxy_wasm.emulator.header_map import HeaderMap, Headers, to_text
+from proxy_wasm.envoy.configuration import ADDED_TO_CALLOUTS, Json, cluster
 from proxy_wasm.envoy.errors import EnvoyError
 
 try:
@@ -26,7 +24,7 @@ except ImportError as error:
 MAX_CALLS = 256
 """How many calls a server answers at once."""
 _STOP_SECONDS = 0
-_BINARY = "-bin"
+_BINARY = b"-bin"
 _UNLIMITED = -1
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -104,7 +102,7 @@ class _Call:
 
     def __init__(self, method: str, context: Any) -> None:  # noqa: ANN401 - a `grpc.ServicerContext`
         self.method = method
-        self.metadata = HeaderMap([(name, _text(name, value)) for name, value in context.invocation_metadata()])
+        self.metadata = HeaderMap(context.invocation_metadata()).without(*ADDED_TO_CALLOUTS)
         self.outgoing: SimpleQueue[bytes | None] = SimpleQueue()
         self.closed = False
         self._context = context
@@ -145,19 +143,5 @@ class _Call:
 
 
 def _grpc_metadata(metadata: HeaderMap) -> list[tuple[str, str | bytes]]:
-    """Metadata for grpcio, which encodes the values of names that end with `-bin` itself."""
-    return [(to_text(name), _value(to_text(name), value)) for name, value in metadata.raw]
-
-
-def _value(name: str, value: bytes) -> str | bytes:
-    if not name.endswith(_BINARY):
-        return to_text(value)
-    try:
-        return base64.b64decode(value + b"=" * (-len(value) % 4), validate=True)
-    except binascii.Error:
-        return value
-
-
-def _text(name: str, value: str | bytes) -> bytes:
-    """A value of metadata as it is on the wire."""
-    return base64.b64encode(to_bytes(value)).rstrip(b"=") if name.endswith(_BINARY) else to_bytes(value)
+    """Metadata for grpcio, which itself encodes the values of names that end with `-bin`, and wants them as bytes."""
+    return [(to_text(name), value if name.endswith(_BINARY) else to_text(value)) for name, value in metadata.raw]

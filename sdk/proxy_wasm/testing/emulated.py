@@ -1,8 +1,8 @@
 """The hosts in this process: the emulator with the plugin's own Python objects, or with the built module."""
 
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from proxy_wasm.emulator import (
@@ -28,16 +28,48 @@ TIMEOUT = 30.0
 """Seconds of the clock that a client waits for what comes over a connection."""
 
 
-@dataclass(slots=True)
 class EmulatedProxy:
     """What the plugins of one test share; it lasts from the first one's start to the last one's stop."""
 
-    clock: Clock = field(default_factory=Clock)
-    shared: SharedState = field(default_factory=SharedState)
-    clusters: dict[str, Cluster] = field(default_factory=dict[str, Cluster])
-    vms: "dict[tuple[object, ...], Emulator]" = field(default_factory=dict[tuple[object, ...], Emulator])
-    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
-    running: int = 0
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.shared = SharedState()
+        self.clusters: dict[str, Cluster] = {}
+        self.vms: dict[tuple[object, ...], Emulator] = {}
+        self._plugins: list[EmulatedPlugin] = []
+        self._numbers = itertools.count()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a plugin is left."""
+        return bool(self._plugins)
+
+    def new_vm_id(self) -> str:
+        """The id of a VM that no other plugin is to share."""
+        return f"vm-{next(self._numbers)}"
+
+    def define(self, clusters: Mapping[str, Cluster]) -> None:
+        """Add clusters for a plugin; `ValueError` where another one defines the same name otherwise."""
+        for name, cluster in clusters.items():
+            if self.clusters.get(name, cluster) != cluster:
+                msg = f"cluster {name!r}: another plugin defines it otherwise; give one of them a proxy of its own: isolated=True"
+                raise ValueError(msg)
+        self.clusters.update(clusters)
+
+    def add(self, plugin: "EmulatedPlugin") -> None:
+        """A plugin runs."""
+        self._plugins.append(plugin)
+
+    def remove(self, plugin: "EmulatedPlugin") -> None:
+        """A plugin is gone, and what it alone could call with it."""
+        self._plugins = [running for running in self._plugins if running is not plugin]
+        self.undefine()
+
+    def undefine(self) -> None:
+        """Forget the clusters of plugins that do not run."""
+        defined = [plugin.clusters for plugin in self._plugins]
+        for name in [name for name in self.clusters if not any(name in clusters for clusters in defined)]:
+            del self.clusters[name]
 
 
 class EmulatedPlugin:
@@ -49,6 +81,8 @@ class EmulatedPlugin:
         self._proxy = proxy
         self._emulator = emulator
         self._plugin = plugin
+        self.clusters = settings.clusters
+        """What it can call."""
         self._is_alone = not settings.vm_id
         self._log_start = started.log_size
         self._counters_before = started.counters
@@ -79,9 +113,8 @@ class EmulatedPlugin:
 
     def stop(self) -> None:
         """Shut the plugin down, and with the last one the proxy."""
-        if not self._plugin.closed:
-            self._plugin.close()
-        self._proxy.running -= 1
+        self._plugin.close()
+        self._proxy.remove(self)
 
 
 class EmulatedConnection:
@@ -190,10 +223,24 @@ class EmulatedHost:
         return self._name
 
     def start(self, extension: Extension, settings: PluginSettings) -> EmulatedPlugin:
-        if not self._proxy.running:
+        proxy = self._proxy_for(settings)
+        proxy.define(settings.clusters)
+        try:
+            plugin = self._start(proxy, extension, settings)
+        except BaseException:
+            proxy.undefine()
+            raise
+        proxy.add(plugin)
+        return plugin
+
+    def _proxy_for(self, settings: PluginSettings) -> EmulatedProxy:
+        if settings.isolated:
+            return EmulatedProxy()
+        if not self._proxy.is_running:
             self._proxy = EmulatedProxy()
-        proxy = self._proxy
-        proxy.clusters.update(settings.clusters)
+        return self._proxy
+
+    def _start(self, proxy: EmulatedProxy, extension: Extension, settings: PluginSettings) -> EmulatedPlugin:
         counters = proxy.shared.metrics.counters()
         emulator = self._emulator(proxy, extension, settings)
         before = _Before(len(emulator.log) if settings.vm_id else 0, counters)
@@ -202,7 +249,6 @@ class EmulatedHost:
             root_id=settings.root_id,
             allow_on_headers_stop_iteration=settings.allow_on_headers_stop_iteration,
         )
-        proxy.running += 1
         return EmulatedPlugin(proxy, emulator, plugin, settings, before)
 
     def _emulator(self, proxy: EmulatedProxy, extension: Extension, settings: PluginSettings) -> Emulator:
@@ -218,11 +264,12 @@ class EmulatedHost:
             vm_configuration=configuration,
             environment=environment,
             clock=proxy.clock,
-            vm_id=settings.vm_id or f"vm-{next(proxy.numbers)}",
+            vm_id=settings.vm_id or proxy.new_vm_id(),
             shared=proxy.shared,
             clusters=proxy.clusters,
         )
-        proxy.vms[key] = emulator
+        if settings.vm_id:
+            proxy.vms[key] = emulator
         return emulator
 
     def _guest(self, extension: Extension) -> GuestFactory:
