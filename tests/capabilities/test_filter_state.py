@@ -67,7 +67,7 @@ def answer(text: str) -> dict[str, Any]:
 def calls(filter_name: str, call: str, *arguments: str) -> dict[str, str]:
     """Headers by which one of the filters makes a call; the first lets the request go on."""
     words = {f"{filter_name}-call": call, f"{filter_name}-arguments": json.dumps(arguments)}
-    return words if filter_name == "second" else {**words, "first-goes-on": "yes"}
+    return words if filter_name == "second" else {**words, "first-goes-on": "silently"}
 
 
 def last_record(envoy: "RunningEnvoy", access_log: Path, records: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A filter that calls the foreign function that a request's header `call` names, with the arguments of its header `arguments`, and answers with the result.
 
-Arguments and result are JSON; bytes travel as `{"hex": ...}`. With a header `goes-on` the request goes on, the result in a header. The configuration
+Arguments and result are JSON; bytes travel as `{"hex": ...}`. With a header `goes-on` the request goes on, the result in a header (which has the proxy choose its route anew) unless it is `silently`. The configuration
 is JSON: properties to declare, and CEL expressions, by name, and a prefix of the headers' names, where several of these filters are in a row.
 """
 
@@ -49,7 +49,10 @@ class CallingStream(HttpContext[ForeignFunctionsFilter]):
             result = self.called(call, arguments)
         except Exception as error:  # noqa: BLE001 - the test sees which one
             result = {"raised": type(error).__name__, "message": str(error)}
-        if f"{prefix}goes-on" in headers:
+        goes_on = headers.get(f"{prefix}goes-on")
+        if goes_on == "silently":
+            return None
+        if goes_on:
             headers[f"{prefix}result"] = json.dumps(to_json(result))
             return None
         return self.send_local_response(200, body=json.dumps(to_json(result)))
