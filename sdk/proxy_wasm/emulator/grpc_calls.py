@@ -20,6 +20,7 @@ Between guest and server everything goes through the event loop, in order, and n
 
 from base64 import b64encode
 from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -42,7 +43,7 @@ _OK, _INTERNAL, _UNAVAILABLE, _UNKNOWN = 0, 13, 14, 2
 _UPSTREAM = "via_upstream"
 _NO_HOSTS = LocalResponse(503, body=b"no healthy upstream", details="no_healthy_upstream")
 _PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
-_ENVOY_GRPC, _GOOGLE_GRPC, _CLUSTER_NAME = 1, 2, 1
+_ENVOY_GRPC, _GOOGLE_GRPC, _CLUSTER_NAME, _AUTHORITY = 1, 2, 1, 2
 
 
 class GrpcCalls:
@@ -116,13 +117,13 @@ class GrpcCalls:
         self._vm.log.complain(message, root_id=self._plugin.root_id, context_id=self._plugin.context_id)
 
     def _start(self, hostcall: str, kind: int, service: bytes, method: bytes, metadata: bytes) -> "_Call":
-        name, is_bare = self._target(hostcall, service)
+        name, authority, is_bare = self._target(hostcall, service)
         cluster = self._vm.cluster(name)
         if cluster is None and is_bare:
             raise HostError(hostcall, Status.PARSE_FAILURE)
         call_id = self._vm.calls.next(kind)
         headers = HeaderMap(header_maps.pairs_from_guest(metadata)).without()
-        call = _Call(self, call_id, cluster, UpstreamRequest("POST", to_text(method), name, headers))
+        call = _Call(self, call_id, cluster, UpstreamRequest("POST", to_text(method), authority, headers))
         if cluster is None:
             self._vm.after_call(lambda: self.tell_closed(call_id, _UNAVAILABLE, "Cluster not available"))
             raise HostError(hostcall, Status.INTERNAL_FAILURE)
@@ -133,15 +134,16 @@ class GrpcCalls:
         call.begin()
         return call
 
-    def _target(self, hostcall: str, service: bytes) -> tuple[str, bool]:
-        """The cluster's name, and whether it was given bare."""
+    def _target(self, hostcall: str, service: bytes) -> "_Target":
         try:
             message = {number: value for number, _, value in protobuf.fields(service)}
             envoy = message.get(_ENVOY_GRPC)
             if isinstance(envoy, bytes):
-                return protobuf.Message(envoy).text(_CLUSTER_NAME), False
+                named = protobuf.Message(envoy)
+                cluster = named.text(_CLUSTER_NAME)
+                return _Target(cluster, named.text(_AUTHORITY) or cluster)
         except ValueError:
-            return to_text(service), True
+            return _Target(to_text(service), to_text(service), is_bare=True)
         if _GOOGLE_GRPC in message:
             self._complain(f"{hostcall}: google_grpc is not emulated; name a cluster with envoy_grpc")
             raise HostError(hostcall, Status.BAD_ARGUMENT)

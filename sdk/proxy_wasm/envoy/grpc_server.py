@@ -7,6 +7,7 @@ import importlib
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
@@ -112,7 +113,9 @@ class _Call:
     def send_initial_metadata(self, metadata: Headers = ()) -> None:
         """See `GrpcCall`."""
         if not self.closed:
-            self._context.send_initial_metadata(_grpc_metadata(HeaderMap(metadata)))
+            # ValueError: the response has begun; RpcError: the client is gone
+            with suppress(ValueError, grpc.RpcError):
+                self._context.send_initial_metadata(_grpc_metadata(HeaderMap(metadata)))
 
     def send(self, message: bytes) -> None:
         """See `GrpcCall`."""
