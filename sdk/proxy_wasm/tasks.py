@@ -9,6 +9,7 @@ tick, a body's end) completes a `Future`, which wakes the tasks that wait for it
 A `Task` belongs to a context, a stream's or the plugin's. Whenever it runs, that context is the one that hostcalls act on, whichever
 callback the proxy called, so that headers, bodies and properties are those of its own stream. When the stream is over, its tasks are
 cancelled at once: `Cancelled` is raised where they wait, their `finally` blocks run, and nothing that arrives later reaches them.
+Cancelling a task cancels what it waits for, as far as that is its own context's: a task of the plugin that many streams wait for outlives each of them.
 
 What wakes a task does not run it: it goes to the end of a queue (`Host.ready`). So nothing that an author calls runs another of his coroutines underneath.
 """
@@ -144,6 +145,10 @@ class Future(Generic[T]):
         else:
             callback(self)
 
+    def _unwatch(self, callback: "Callable[[Future[T]], object]") -> None:
+        if callback in self._callbacks:
+            self._callbacks.remove(callback)
+
 
 class _DoneCallback(Generic[T]):
     """A future's callback, to be run for the future's context."""
@@ -185,20 +190,28 @@ class Task(Future[T]):
         """Raise `Cancelled` where the coroutine waits, or at its next `await`. False where it was done before."""
         if self._state != _PENDING:
             return False
-        waits_for = self._waits_for
-        if waits_for is None or not waits_for.cancel():
+        if not self._stop_waiting(self._waits_for):
             self._thrown = Cancelled()
             if self is not _current:
                 self._enqueue()
         return True
+
+    def _stop_waiting(self, future: Future[Any] | None) -> bool:
+        """Cancel what the task waits for, or only leave it where it is another context's; whether it was cancelled."""
+        if future is None:
+            return False
+        if future.context is self.context:
+            return future.cancel()
+        future._unwatch(self._wake)
+        return False
 
     def _enqueue(self) -> None:
         if not self._queued:
             self._queued = True
             self.context._host.ready.append(self)
 
-    def _wake(self, _: Future[Any]) -> None:
-        if self._state == _PENDING:
+    def _wake(self, future: Future[Any]) -> None:
+        if self._state == _PENDING and self._waits_for is future:
             self._waits_for = None
             self._enqueue()
 
@@ -236,7 +249,7 @@ class Task(Future[T]):
             return
         future = cast("Future[Any]", awaited)
         if self._thrown is not None:
-            future.cancel()  # it was cancelled while it ran
+            self._stop_waiting(future)  # it was cancelled while it ran
             self._enqueue()
             return
         self._waits_for = future
@@ -249,12 +262,10 @@ class Task(Future[T]):
         waits_for, self._waits_for = self._waits_for, None
         self._thrown = Cancelled()
         self.run()
-        if waits_for is not None:
-            waits_for.cancel()
+        self._stop_waiting(waits_for)
         if self._state == _PENDING:  # its `finally` awaits something
             self._state = _CANCELLED
-            if self._waits_for is not None:
-                self._waits_for.cancel()
+            self._stop_waiting(self._waits_for)
             try:
                 self._coroutine.close()
             except BaseException as error:  # noqa: BLE001 - the author's cleaning up
@@ -368,7 +379,8 @@ async def gather(*awaitables: Awaitable[Any], return_exceptions: bool = False) -
             await over
     finally:
         for future in futures:
-            future.cancel()
+            future._unwatch(note)
+            task._stop_waiting(future)
             future._retrieved = True
     if failed:
         failed[0].result()

@@ -187,6 +187,15 @@ def test_streams_wait_for_one_task_of_the_plugin(proxy: Proxy) -> None:
     assert said(do(proxy, "one for all in request headers")) == ["said GET /shared <>"]
 
 
+def test_a_task_of_the_plugin_outlives_streams_that_stop_waiting_for_it(proxy: Proxy) -> None:
+    proxy.abandon("GET", "/", headers={"do": "one for all but impatiently in request headers"}, after=0.1)
+    assert said(do(proxy, "one for all but impatiently in request headers")) == [
+        "said gave up",
+        "said failed",
+        "said shared",
+    ]
+
+
 def test_a_task_starts_with_the_configuration(start_proxy: StartProxy) -> None:
     proxy = start_proxy("waiting", "keys", clusters=CLUSTERS)
     proxy.advance(0.5)

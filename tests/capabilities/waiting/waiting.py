@@ -286,6 +286,31 @@ class WaitingStream(HttpContext[Waiting]):
             self.plugin.shared = self.plugin.create_task(self.fetch())
         await self.say(await self.plugin.shared)
 
+    async def one_for_all_but_impatiently(self) -> None:
+        """Stop waiting for the plugin's task in two ways, then wait for it after all."""
+
+        async def fail() -> None:
+            await sleep(0.02)
+            raise LookupError
+
+        if self.plugin.shared is None:
+            self.plugin.shared = self.plugin.create_task(self.take_time())
+        try:
+            async with timeout(0.02):
+                await self.plugin.shared
+        except TimeoutError:
+            await self.say("gave up")
+        try:
+            await gather(self.plugin.shared, fail())
+        except LookupError:
+            await self.say("failed")
+        await sleep(0.01)
+        await self.say(await self.plugin.shared)
+
+    async def take_time(self) -> str:
+        await sleep(0.3)
+        return "shared"
+
     async def fetch(self) -> str:
         response = await self.plugin.http_call("answers", path="/shared")
         return response.text
