@@ -43,7 +43,19 @@ _OK, _INTERNAL, _UNAVAILABLE, _UNKNOWN = 0, 13, 14, 2
 _UPSTREAM = "via_upstream"
 _NO_HOSTS = LocalResponse(503, body=b"no healthy upstream", details="no_healthy_upstream")
 _PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
-_ENVOY_GRPC, _GOOGLE_GRPC, _CLUSTER_NAME, _AUTHORITY = 1, 2, 1, 2
+_ENVOY_GRPC, _GOOGLE_GRPC = 1, 2
+_CLUSTER_NAME, _AUTHORITY = 1, 2
+"""Fields of `GrpcService`, and of `GrpcService.EnvoyGrpc` inside."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Who is called."""
+
+    cluster: str
+    authority: str
+    is_bare: bool = False
+    """Whether the guest gave a bare name."""
 
 
 class GrpcCalls:
@@ -117,13 +129,13 @@ class GrpcCalls:
         self._vm.log.complain(message, root_id=self._plugin.root_id, context_id=self._plugin.context_id)
 
     def _start(self, hostcall: str, kind: int, service: bytes, method: bytes, metadata: bytes) -> "_Call":
-        name, authority, is_bare = self._target(hostcall, service)
-        cluster = self._vm.cluster(name)
-        if cluster is None and is_bare:
+        target = self._target(hostcall, service)
+        cluster = self._vm.cluster(target.cluster)
+        if cluster is None and target.is_bare:
             raise HostError(hostcall, Status.PARSE_FAILURE)
         call_id = self._vm.calls.next(kind)
         headers = HeaderMap(header_maps.pairs_from_guest(metadata)).without()
-        call = _Call(self, call_id, cluster, UpstreamRequest("POST", to_text(method), authority, headers))
+        call = _Call(self, call_id, cluster, UpstreamRequest("POST", to_text(method), target.authority, headers))
         if cluster is None:
             self._vm.after_call(lambda: self.tell_closed(call_id, _UNAVAILABLE, "Cluster not available"))
             raise HostError(hostcall, Status.INTERNAL_FAILURE)
