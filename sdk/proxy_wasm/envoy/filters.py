@@ -16,7 +16,8 @@ stream by its access record; and the callbacks that follow it in the same turn o
 answer from that same worker.
 
 Envoy also keeps each plugin in its main thread, where it is configured, ticks and calls clusters like those in the workers. What it logs there
-is left out, or everything would seem to happen twice.
+is kept apart (`RunningFilter.main_log`), or everything would seem to happen twice. Some things happen there alone: a shared queue tells the
+VM that registered it last, which may be this one.
 """
 
 import itertools
@@ -111,10 +112,17 @@ class RunningFilter:
         """The names of the clusters that it brought."""
         self.log: list[LogLine] = []
         """What this filter logged in the worker, while it was configured there too; `refresh_log` brings it up to date."""
+        self.main_log: list[LogLine] = []
+        """What it logged in Envoy's main thread since it was added."""
         self.address: tuple[str, int] = ("", 0)
         """Where its listener listens."""
         self.counters_before: dict[str, int] = {}
         self._envoy = envoy
+
+    @property
+    def is_started(self) -> bool:
+        """Whether it was added completely."""
+        return self.address[1] != 0
 
     @property
     def pid(self) -> int:
@@ -138,7 +146,7 @@ class RunningFilter:
         return self._envoy.connect(self, answer)
 
     def refresh_log(self) -> None:
-        """Bring `log` up to date with everything that the worker has done."""
+        """Bring `log` up to date with everything that the worker has done, and `main_log` with what the main thread has."""
         self._envoy.refresh_log()
 
     def raise_failures(self) -> None:
@@ -323,9 +331,10 @@ class FilteringEnvoy:
         if reason is not None:
             raise FilterRefused(reason, [line for line in self._read_log() if _is_of(line, added.sources)])
         self.process.wait_for(lambda: self._stat(_CREATED) > created, "start listening", UPDATE_SECONDS)
-        added.address = self.process.admin.listeners()[added.name]
+        address = self.process.admin.listeners()[added.name]
         added.counters_before = self.process.admin.stats(_CUSTOM, type_="Counters")
         self._read_log()
+        added.address = address
 
     def remove(self, removed: RunningFilter) -> None:
         """See `RunningFilter.remove`."""
@@ -512,17 +521,20 @@ class FilteringEnvoy:
         with self._lock:
             if self.process.is_running:  # otherwise its log is complete
                 send(self._worker_address, encode_request("GET", "/", [(b"host", b"worker")]), timeout=RECORD_SECONDS)
+                self.process.admin.is_ready()
             self._read_log()
 
     def _read_log(self) -> list[LogLine]:
         """Hand new lines to the filters they come from; all new lines."""
         lines = self.process.new_log_lines()
         for line in lines:
-            if line.thread == self.process.pid:
-                continue  # Envoy tries a configuration in its main thread, and keeps a plugin there
             found = self._origin(line)
-            if found is not None:
+            if found is None:
+                continue
+            if line.thread != self.process.pid:
                 found.log.append(line)
+            elif found.is_started:  # before, Envoy has tried its configuration there
+                found.main_log.append(line)
         return lines
 
     def _origin(self, line: LogLine) -> RunningFilter | None:

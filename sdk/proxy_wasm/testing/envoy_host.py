@@ -1,6 +1,7 @@
 """A real Envoy as a host: its exchanges, logs and errors in the words of the emulator."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Literal
@@ -124,8 +125,20 @@ class EnvoyPlugin:
         return _record(line, self._running.config.root_id)
 
     def logs(self) -> list[LogRecord]:
+        """See `RunningPlugin`.
+
+        Envoy keeps the plugin in its main thread too, where it ticks as in the worker: of what it logs there the messages are left out
+        that it also logs in the worker.
+        """
         self._running.refresh_log()
-        return [self._record(line) for line in self._running.log]
+        said = Counter(line.message for line in self._running.log)
+        alone: list[LogLine] = []
+        for line in self._running.main_log:
+            if said[line.message]:
+                said[line.message] -= 1
+            else:
+                alone.append(line)
+        return [self._record(line) for line in sorted([*self._running.log, *alone], key=lambda line: line.time)]
 
     def metrics(self) -> dict[str, int]:
         return self._running.metrics()
