@@ -1,6 +1,6 @@
 ;; A Proxy-Wasm filter that calls clusters and answers with what they answered.
 ;;
-;; on_configure     the configuration is a name, if there is one: every 20 ms the cluster of that name is called, whatever comes of it
+;; on_configure     the configuration is a name, if there is one: every 20 ms "tick" is logged and the cluster of that name called, whatever comes of it
 ;; request headers  `x-call: CLUSTER` calls a cluster over HTTP, `x-grpc: CLUSTER` the method echo.Echo/Say in it with the message "hi"; the request waits.
 ;;                  A call that the proxy refuses is answered with 400 + the hostcall's status
 ;; HTTP answers     become the response: status and body; 599 where there was none
@@ -25,6 +25,7 @@
   (data (i32.const 130) "echo.Echo")
   (data (i32.const 140) "Say")
   (data (i32.const 150) "hi")
+  (data (i32.const 160) "tick")
   ;; :method GET, :path /called, :authority callee
   (data (i32.const 200) "\03\00\00\00\07\00\00\00\03\00\00\00\05\00\00\00\07\00\00\00\0a\00\00\00\06\00\00\00:method\00GET\00:path\00/called\00:authority\00callee\00")
   (global $free (mut i32) (i32.const 8192))
@@ -68,6 +69,7 @@
         (drop (call $set_tick (i32.const 20)))))
     (i32.const 1))
   (func (export "proxy_on_tick") (param i32)
+    (drop (call $log (i32.const 2) (i32.const 160) (i32.const 4)))
     (drop (call $call (i32.const 5000) (global.get $ticked_size))))
   (func (export "proxy_on_request_headers") (param $context i32) (param $headers i32) (param $end i32) (result i32)
     (local $status i32)

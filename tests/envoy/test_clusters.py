@@ -218,6 +218,17 @@ def test_calls_of_a_filter_that_was_removed_reach_nobody(envoy: FilteringEnvoy, 
     other.remove()
 
 
+def test_a_plugin_ticks_in_the_main_thread_too_which_is_kept_apart(envoy: FilteringEnvoy, calls: WasmFilter) -> None:
+    ticking = envoy.add(WasmFilter(calls.module, configuration=b"ticks"), clusters={"ticks": UpstreamResponse()})
+    deadline = time.monotonic() + 30
+    while not (ticking.log and ticking.main_log) and time.monotonic() < deadline:
+        ticking.refresh_log()
+    for log in (ticking.log, ticking.main_log):
+        assert {line.wasm.message for line in log if line.wasm} == {"tick"}
+    assert {line.thread for line in ticking.log}.isdisjoint({line.thread for line in ticking.main_log})
+    ticking.remove()
+
+
 def test_without_grpcio_the_way_out_is_named(
     envoy: FilteringEnvoy, calls: WasmFilter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,11 @@ class End:
         with self._changed:
             return self._changed.wait_for(condition, timeout)
 
+    def wake(self) -> None:
+        """Have whoever waits look at its condition again."""
+        with self._changed:
+            self._changed.notify_all()
+
     def close(self) -> None:
         """Close the connection, if there is one."""
         if self.socket is not None:
@@ -99,6 +104,8 @@ class TcpConnection:
             return self._answer(piece)
         except Exception as error:  # noqa: BLE001 - raised again in the test's thread
             self.failures.append(error)
+            self.client.wake()
+            self.server.wake()
             return None
 
     def send(self, data: bytes, *, end_of_stream: bool = False) -> None:

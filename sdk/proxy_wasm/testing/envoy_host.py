@@ -31,6 +31,7 @@ from proxy_wasm.envoy import (
     encode_request,
 )
 from proxy_wasm.envoy.clusters import FRAMING, encoded, upstream_request
+from proxy_wasm.envoy.tcp import End
 from proxy_wasm.envoy.upstream import Respond
 from proxy_wasm.testing.extension import Extension
 from proxy_wasm.testing.hosts import PluginSettings, TcpUpstream, Upstream
@@ -180,8 +181,7 @@ class EnvoyConnection:
         """See `Connection`."""
         client = self._connection.client
         wanted = self._taken + size
-        client.wait_until(lambda: client.ended or len(client.received) >= wanted, timeout)
-        self._raise_failures()
+        self._wait(client, lambda: len(client.received) >= wanted, timeout)
         there = client.received[self._taken : wanted]
         if len(there) < size:
             why = "before the connection's end" if client.ended else f"within {timeout:g} seconds"
@@ -193,9 +193,8 @@ class EnvoyConnection:
     def receive_all(self, *, timeout: float = _CONNECTION_TIMEOUT) -> bytes:
         """See `Connection`."""
         client = self._connection.client
-        ended = client.wait_until(lambda: client.ended, timeout)
-        self._raise_failures()
-        if not ended:
+        self._wait(client, lambda: client.ended, timeout)
+        if not client.ended:
             msg = f"the connection did not end within {timeout:g} seconds"
             raise StreamPaused(msg)
         there = client.received[self._taken :]
@@ -205,8 +204,7 @@ class EnvoyConnection:
     def wait_for_upstream(self, size: int, *, timeout: float = _CONNECTION_TIMEOUT) -> bytes:
         """See `Connection`."""
         server = self._connection.server
-        server.wait_until(lambda: server.ended or len(server.received) >= size, timeout)
-        self._raise_failures()
+        self._wait(server, lambda: len(server.received) >= size, timeout)
         if len(server.received) < size:
             why = "before the connection's end" if server.ended else f"within {timeout:g} seconds"
             msg = f"{len(server.received)} of {size} bytes reached the upstream {why}"
@@ -229,6 +227,11 @@ class EnvoyConnection:
             self._connection.end_upstream(_CONNECTION_TIMEOUT)
         except NoResponse as error:
             raise StreamPaused(str(error)) from error
+
+    def _wait(self, end: End, condition: Callable[[], bool], timeout: float) -> None:
+        """Wait until `condition`, the end's own end, or an error of the upstream, which is raised."""
+        end.wait_until(lambda: condition() or end.ended or bool(self._connection.failures), timeout)
+        self._raise_failures()
 
     def _wait_for_end(self, timeout: float) -> None:
         if self._connection.record(timeout) is None:
