@@ -7,7 +7,15 @@ import pytest
 from proxy_wasm.abi.enums import Status, StreamType
 from proxy_wasm.abi.header_map import decode_pairs, encode_pairs
 from proxy_wasm.abi.hostcalls import Hostcalls, HostError
-from proxy_wasm.emulator import HeaderMap, Plugin, Request, StreamPaused, UpstreamRequest, UpstreamResponse
+from proxy_wasm.emulator import (
+    ConfigurationRejected,
+    HeaderMap,
+    Plugin,
+    Request,
+    StreamPaused,
+    UpstreamRequest,
+    UpstreamResponse,
+)
 from proxy_wasm.emulator.clusters import Absent, Answering, Closing, Cluster, GrpcServer, NoHosts, Silent
 
 if TYPE_CHECKING:
@@ -369,3 +377,51 @@ def test_what_a_clusters_function_raises_fails_the_test(start: "Start") -> None:
 
     with pytest.raises(LookupError):
         Caller("users").start(start, {"users": fail}).exchange()
+
+
+def test_a_body_that_came_while_the_headers_waited_is_changed_by_the_answer(start: "Start") -> None:
+    """As in Envoy: the filter buffers the body, and reaches it from another context's callback."""
+    events: list[Any] = []
+    request_body = 0
+
+    def on_request_body(host: Hostcalls, *arguments: int) -> int:
+        events.append((host.get_buffer_bytes(request_body, 0, 99), arguments[2]))
+        return PAUSE
+
+    def on_http_call_response(host: Hostcalls, *_: int) -> None:
+        host.set_effective_context(stream.context_id)
+        events.append(host.get_buffer_bytes(request_body, 0, 99))
+        host.set_buffer_bytes(request_body, 0, 99, b"changed")
+        host.remove_header_map_value(0, b"content-length")
+        events.append(host.get_header_map_value(0, b":path"))
+        host.continue_stream(StreamType.HTTP_REQUEST)
+
+    plugin = start(
+        plugin={"allow_on_headers_stop_iteration": True},
+        emulator={"clusters": {"users": Answering(UpstreamResponse(), delay=1)}},
+        on_request_headers=lambda host, *_: call(host, "users", timeout=0) and PAUSE,
+        on_request_body=on_request_body,
+        on_http_call_response=on_http_call_response,
+    )
+    stream = plugin.http_stream()
+    stream.request_headers([(":method", "POST"), (":path", "/p"), ("content-length", "10")])
+    stream.request_body(b"01234")
+    stream.request_body(b"56789")
+    stream.request_body(b"", end_of_stream=True)
+    assert stream.request.sent.headers is None
+    plugin.vm.clock.advance(1)
+    assert events == [(b"01234", 0), (b"0123456789", 0), (b"0123456789", 1), b"0123456789", b"/p"]
+    assert (stream.request.sent.body, stream.request.sent.ended) == (b"changed", True)
+    assert stream.request.sent.headers == [(":method", "POST"), (":path", "/p")]
+
+
+def test_a_plugin_that_refuses_its_configuration_is_not_answered(start: "Start") -> None:
+    reached: list[UpstreamRequest] = []
+
+    def users(request: UpstreamRequest) -> UpstreamResponse:
+        reached.append(request)
+        return UpstreamResponse()
+
+    with pytest.raises(ConfigurationRejected):
+        start(emulator={"clusters": {"users": users}}, on_configure=lambda host, *_: call(host, "users") and 0)
+    assert reached == []
