@@ -2,7 +2,7 @@
 
 Envoy is told to write one JSON object per record (`LOG_FORMAT`), so that a message of several lines, such as a traceback,
 stays one record. A filter's message arrives as `wasm log NAME ROOT_ID VM_ID: MESSAGE`, without those of the three that are
-empty (cpp-host, `PluginBase::makeLogPrefix`).
+empty (cpp-host, `PluginBase::makeLogPrefix`), and from a plugin context without NAME (`ContextBase::makeRootLogPrefix`).
 """
 
 import json
@@ -35,7 +35,7 @@ class WasmMessage:
     """What a filter logged."""
 
     source: str
-    """The plugin's name, root id and VM id, those that are not empty, separated by spaces."""
+    """The plugin's name (in a stream), root id and VM id, those that are not empty, separated by spaces."""
     message: str
 
 
