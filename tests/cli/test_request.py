@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from proxy_wasm.cli import main
+from proxy_wasm.envoy import Message, Upstream, encode_response
+
+WAITING = str(Path(__file__).parents[1] / "capabilities" / "waiting")
 
 
 @pytest.mark.parametrize("host", ["wasm", "envoy"])
@@ -119,3 +122,34 @@ def test_an_extension_that_cannot_be_imported_natively_is_named_with_its_line(
     error = capsys.readouterr().err
     assert error.startswith(f"error: {tmp_path}/broken_filter.py:2: {message}")
     assert "Traceback" not in error
+
+
+def test_the_filter_calls_servers_of_the_users(capsys: pytest.CaptureFixture[str]) -> None:
+    def respond(request: Message) -> bytes:
+        headers = dict(request.headers)
+        said = request.start[0] + b" " + request.start[1] + b" " + headers[b"host"] + b" " + request.body
+        return encode_response(203, [(b"x-from", headers[b"x-a"])], said)
+
+    with Upstream(respond) as server:
+        options = ["--cluster", f"answers=127.0.0.1:{server.address[1]}", "-H", "do: call in request headers"]
+        assert main(["request", WAITING, "/", *options]) == 0
+    assert "said 203 b POST /v1/me?x=1 answers who?" in capsys.readouterr().out
+
+
+def test_a_server_that_is_not_there_is_one_that_cannot_be_reached(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--cluster", "absent=127.0.0.1:1", "-H", "do: call absent in request headers"]
+    assert main(["request", WAITING, "/", *options]) == 0
+    assert "said ConnectionFailedError absent" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["users", "users=localhost", "=localhost:1", "users=localhost:x", "users=:1"])
+def test_a_cluster_without_a_name_or_an_address_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["request", WAITING, "/", "--cluster", text]) == 2
+    error = capsys.readouterr().err
+    assert text.rpartition(":")[2] in error
+    assert "Traceback" not in error
+
+
+def test_http2_is_for_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["request", WAITING, "/", "--cluster", "users=http2://localhost:1"]) == 2
+    assert "--cluster users: `request` calls clusters in HTTP/1.1; `run` has HTTP/2" in capsys.readouterr().err

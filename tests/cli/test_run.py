@@ -112,3 +112,15 @@ def test_it_ends_when_envoy_does(module: Path) -> None:
             os.kill(pid, signal.SIGKILL)
         _, err = command.process.communicate(timeout=20)
         assert (command.process.returncode, err) == (1, "error: Envoy ended by itself\n")
+
+
+def test_it_lets_the_filter_call_servers_of_the_users() -> None:
+    def respond(request: Message) -> bytes:
+        return encode_response(200, [], b"asked " + request.start[1])
+
+    waiting = Path(__file__).parents[1] / "capabilities" / "waiting"
+    with (
+        Upstream(respond) as server,
+        running(str(waiting), "--cluster", f"answers=localhost:{server.address[1]}") as run,
+    ):
+        assert "x-answer: asked /\n" in run.get("/", do="call and edit in request headers")

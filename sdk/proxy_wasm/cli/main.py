@@ -9,6 +9,7 @@ from pathlib import Path
 from textwrap import dedent, indent
 from typing import NoReturn, cast
 
+from proxy_wasm.cli.addresses import UserCluster
 from proxy_wasm.cli.errors import CommandError, InputError
 
 Command = Callable[[argparse.Namespace], int]
@@ -109,9 +110,35 @@ def _host_and_port(text: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), _port(port)
 
 
+_HTTP2 = "http2://"
+
+
+def _cluster(text: str) -> UserCluster:
+    name, equals, address = text.partition("=")
+    http2 = address.startswith(_HTTP2)
+    host, colon, port = address.removeprefix(_HTTP2).rpartition(":")
+    if not (name and equals and host and colon):
+        raise InputError(f"--cluster {text!r}: must be NAME=HOST:PORT, or NAME={_HTTP2}HOST:PORT")
+    return UserCluster(name, host.removeprefix("[").removesuffix("]"), _port(port), http2)
+
+
 def _add_plugin_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", type=_file, help="the plugin's configuration")
     parser.add_argument("--root-id", metavar="ID", default="", help="which plugin, where the module holds several")
+    parser.add_argument(
+        "--cluster",
+        metavar="NAME=HOST:PORT",
+        dest="clusters",
+        type=_cluster,
+        action="append",
+        default=[],
+        help="a server that the filter may call by that name; can be given again (run: http2://HOST:PORT for gRPC)",
+    )
+    parser.add_argument(
+        "--allow-on-headers-stop-iteration",
+        action="store_true",
+        help="let the body pass while headers wait for it, as Envoy's option of the name",
+    )
 
 
 def _add_build(parser: argparse.ArgumentParser) -> None:
@@ -153,6 +180,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
                 upstream=options.upstream,
                 configuration=options.config,
                 root_id=options.root_id,
+                clusters=options.clusters,
+                allow_on_headers_stop_iteration=options.allow_on_headers_stop_iteration,
                 port=options.port,
                 log_level=options.log_level,
             )
@@ -192,6 +221,8 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
                 body=options.data,
                 configuration=options.config,
                 root_id=options.root_id,
+                clusters=options.clusters,
+                allow_on_headers_stop_iteration=options.allow_on_headers_stop_iteration,
                 host=options.host,
                 json=options.json,
             )

@@ -9,6 +9,8 @@ from typing import Any
 
 from proxy_wasm.build import BuildError, Project, SettingsError
 from proxy_wasm.build.tracebacks import explain_native
+from proxy_wasm.cli.addresses import UserCluster
+from proxy_wasm.cli.clusters import served
 from proxy_wasm.cli.errors import InputError, told
 from proxy_wasm.cli.progress import terminal_progress
 from proxy_wasm.cli.text import log_line, printable
@@ -31,6 +33,8 @@ class RequestOptions:
     body: str
     configuration: Path | None
     root_id: str
+    clusters: list[UserCluster]
+    allow_on_headers_stop_iteration: bool
     host: HostName | None
     json: bool
 
@@ -47,6 +51,10 @@ def run(options: RequestOptions) -> int:
 
 
 def _exchange(options: RequestOptions) -> tuple[Exchange, list[LogRecord]]:
+    for cluster in options.clusters:
+        if cluster.http2:
+            msg = f"--cluster {cluster.name}: `request` calls clusters in HTTP/1.1; `run` has HTTP/2"
+            raise InputError(msg)
     progress = terminal_progress()
     extension = Extension(options.source, progress)
     host = open_host(options.host or ("wasm" if extension.is_module else "native"))
@@ -60,7 +68,13 @@ def _exchange(options: RequestOptions) -> tuple[Exchange, list[LogRecord]]:
         else:
             extension.module()
             progress("starting Envoy" if host.name == "envoy" else "compiling the module")
-        proxy = Proxy.start(host, extension, PluginSettings(configuration, root_id=options.root_id))
+        settings = PluginSettings(
+            configuration,
+            root_id=options.root_id,
+            clusters=served(options.clusters),
+            allow_on_headers_stop_iteration=options.allow_on_headers_stop_iteration,
+        )
+        proxy = Proxy.start(host, extension, settings)
         exchange = proxy.request(options.method, options.path, headers=options.headers, body=options.body)
         return exchange, proxy.logs
     finally:

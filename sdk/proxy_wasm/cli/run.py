@@ -12,6 +12,7 @@ from types import FrameType
 
 from proxy_wasm.abi.enums import LogLevel
 from proxy_wasm.build import BuildError, SettingsError, build
+from proxy_wasm.cli.addresses import UserCluster
 from proxy_wasm.cli.echo import echo
 from proxy_wasm.cli.errors import CommandError, told
 from proxy_wasm.cli.progress import terminal_progress
@@ -31,6 +32,8 @@ class RunOptions:
     upstream: tuple[str, int] | None
     configuration: Path | None
     root_id: str
+    clusters: list[UserCluster]
+    allow_on_headers_stop_iteration: bool
     port: int
     log_level: str
 
@@ -45,10 +48,16 @@ def run(options: RunOptions) -> int:
         upstream = options.upstream or stack.enter_context(Upstream(echo)).address
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="proxy-wasm-")))
         configuration = None if options.configuration is None else options.configuration.read_bytes()
-        plugin = WasmFilter(module, configuration, root_id=options.root_id)
+        plugin = WasmFilter(
+            module,
+            configuration,
+            root_id=options.root_id,
+            allow_on_headers_stop_iteration=options.allow_on_headers_stop_iteration,
+        )
+        called = [cluster(each.host, each.port, name=each.name, http2=each.http2) for each in options.clusters]
         access_log = GrowingFile(directory / "access.log")
         settings = bootstrap(
-            clusters=[cluster(*upstream)],
+            clusters=[cluster(*upstream), *called],
             listeners=[listener(_LISTENER, [plugin], port=options.port, access_log=access_log.path)],
         )
         progress("starting Envoy")
