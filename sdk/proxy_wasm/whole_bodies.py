@@ -69,7 +69,9 @@ class _Lookout:
     def _count(self) -> int | None:
         """How much has arrived, by what the proxy counts whether or not the filter sees it."""
         if self._direction.is_response:
-            return self._stream.get_property("response", "backend_latency") is not None  # the upstream has sent all of it
+            return (
+                self._stream.get_property("response", "backend_latency") is not None
+            )  # the upstream has sent all of it
         total = self._stream.get_property("request", "total_size")
         headers = self._stream.get_property("request", "headers_bytes")
         if total is None or headers is None:
