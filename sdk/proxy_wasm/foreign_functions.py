@@ -224,7 +224,8 @@ class StreamForeignFunctions(ForeignFunctions):
 class Expression:
     """A CEL expression over the attributes of the stream; made by `ForeignFunctions.expression`, and a context manager that deletes it.
 
-    Its attributes are those of the context whose callback runs: in a stream's callback, the stream's, as far as they are known by then. A result
+    Its attributes are those of the context whose callback runs: in a stream's callback, the stream's, as far as they are known by then. After an
+    `await` the callback is one of the plugin, which has no stream's attributes (Envoy, `expr_evaluate`: the current, not the effective context). A result
     has no type on the wire: call the method for the type that the expression has. All of them raise `ExpressionError` where the expression has no
     value, as `request.headers["x"]` without such a header.
     """
@@ -249,7 +250,10 @@ class Expression:
         except HostError as error:
             if error.status not in (Status.INTERNAL_FAILURE, Status.SERIALIZATION_FAILURE):
                 raise
-            msg = f'CEL expression {self.text!r}: it has no value here; the proxy\'s log, at level debug of "wasm", may say why'
+            msg = (
+                f"CEL expression {self.text!r}: it has no value here (after an `await` it sees no stream); "
+                'the proxy\'s log, at level debug of "wasm", may say why'
+            )
             raise ExpressionError(msg) from None
 
     def evaluate_bool(self) -> bool:

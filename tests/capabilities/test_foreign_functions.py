@@ -163,6 +163,10 @@ def test_filter_state_of_envoys_own_can_be_set_and_read(proxy: Proxy) -> None:
     assert exchange.upstream.headers["result"] == "null"
 
 
+def test_filter_state_can_be_set_after_an_await(proxy: Proxy) -> None:
+    assert call(proxy, "set_envoy_filter_state", SERVER_NAME, "example.com", later="yes") is None
+
+
 def test_filter_state_that_the_proxy_does_not_know_is_an_error(proxy: Proxy) -> None:
     assert call(proxy, "set_envoy_filter_state", "no.such.key", "x") == {
         "raised": "LookupError",
@@ -256,6 +260,13 @@ def test_an_expression_without_a_value_is_an_error(evaluating: Proxy) -> None:
     outcome = call(evaluating, "evaluate", "header", "_text")
     assert outcome["raised"] == "ExpressionError"
     assert outcome["message"].startswith("CEL expression \"request.headers['x-user']\": it has no value here")
+
+
+@pytest.mark.hosts("envoy")
+def test_an_expression_sees_no_stream_after_an_await(evaluating: Proxy) -> None:
+    outcome = call(evaluating, "evaluate", "path", "_text", later="yes")
+    assert outcome["raised"] == "ExpressionError"
+    assert "after an `await` it sees no stream" in outcome["message"]
 
 
 @pytest.mark.hosts("envoy")

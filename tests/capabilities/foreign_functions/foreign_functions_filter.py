@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeAlias, cast
 
-from proxy_wasm import Action, Expression, Headers, HttpContext, LifeSpan, PluginContext, PropertyType
+from proxy_wasm import Action, Expression, Headers, HttpContext, LifeSpan, PluginContext, PropertyType, sleep
 
 Json: TypeAlias = "bool | int | float | str | Mapping[str, Json] | None"
 
@@ -45,10 +45,10 @@ class CallingStream(HttpContext[ForeignFunctionsFilter]):
         if call is None:
             return None
         arguments = [from_json(value) for value in json.loads(headers.get(f"{prefix}arguments", "[]"))]
-        try:
-            result = self.called(call, arguments)
-        except Exception as error:  # noqa: BLE001 - the test sees which one
-            result = {"raised": type(error).__name__, "message": str(error)}
+        if f"{prefix}later" in headers:
+            self.create_task(self.answer_later(call, arguments))
+            return Action.PAUSE
+        result = self.outcome(call, arguments)
         goes_on = headers.get(f"{prefix}goes-on")
         if goes_on == "silently":
             return None
@@ -56,6 +56,16 @@ class CallingStream(HttpContext[ForeignFunctionsFilter]):
             headers[f"{prefix}result"] = json.dumps(to_json(result))
             return None
         return self.send_local_response(200, body=json.dumps(to_json(result)))
+
+    async def answer_later(self, call: str, arguments: list[object]) -> None:
+        await sleep(0.01)
+        self.send_local_response(200, body=json.dumps(to_json(self.outcome(call, arguments))))
+
+    def outcome(self, call: str, arguments: list[object]) -> object:
+        try:
+            return self.called(call, arguments)
+        except Exception as error:  # noqa: BLE001 - the test sees which one
+            return {"raised": type(error).__name__, "message": str(error)}
 
     def called(self, call: str, arguments: list[object]) -> object:
         own = getattr(self, f"call_{call}", None)
