@@ -215,7 +215,7 @@ class HalfStream:
 
     def _filter_body(self, piece: BodyBuffer, *, end_of_stream: bool) -> None:
         if self.buffering:
-            self._hold(piece)
+            piece = self._hold(piece)
         self.visible.body = piece
         had_trailers = self.trailers is not None
         action = self.stream.filter(self, self.names.body, len(self.body or b""), end_of_stream)
@@ -266,12 +266,14 @@ class HalfStream:
             self.stream.run_local_response()
         return self.aborted
 
-    def _hold(self, piece: BodyBuffer) -> None:
+    def _hold(self, piece: BodyBuffer) -> BodyBuffer:
+        """Join `piece` with what is held; all that is held now."""
         if piece is self.held:
-            return
+            return piece
         if self.held is None:
             self.held = BodyBuffer()
         self.held.append(piece.take())
+        return self.held
 
     def send_headers(self) -> None:
         """Let the headers go on, unless they did."""
