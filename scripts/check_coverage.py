@@ -8,9 +8,18 @@ from pathlib import Path
 
 LEAST_PERCENT = 95
 PARTS = {
-    "linker": "sdk/proxy_wasm/build/linker/",
-    "module readers": "sdk/proxy_wasm/build/wasm/",
-    "dispatcher": "sdk/proxy_wasm/dispatcher.py",
+    "linker": ("sdk/proxy_wasm/build/linker/",),
+    "module readers": ("sdk/proxy_wasm/build/wasm/",),
+    "dispatcher": (
+        "sdk/proxy_wasm/dispatcher.py",
+        "sdk/proxy_wasm/directions.py",
+        "sdk/proxy_wasm/http_callbacks.py",
+        "sdk/proxy_wasm/plugin_callbacks.py",
+        "sdk/proxy_wasm/tasks.py",
+        "sdk/proxy_wasm/tcp_callbacks.py",
+        "sdk/proxy_wasm/timers.py",
+        "sdk/proxy_wasm/vm_state.py",
+    ),
 }
 
 
@@ -21,8 +30,8 @@ def main() -> int:
         files = json.loads(report.read_text())["files"]
     subprocess.run([sys.executable, "-m", "coverage", "report", "--skip-covered"], check=True)
     failed = False
-    for part, prefix in PARTS.items():
-        summaries = [entry["summary"] for name, entry in files.items() if Path(name).as_posix().startswith(prefix)]
+    for part, prefixes in PARTS.items():
+        summaries = [entry["summary"] for name, entry in files.items() if Path(name).as_posix().startswith(prefixes)]
         total = sum(summary["num_branches"] for summary in summaries)
         covered = sum(summary["covered_branches"] for summary in summaries)
         percent = 100 * covered / total if total else 0.0
