@@ -9,6 +9,7 @@ from struct import pack
 import pytest
 import wasmtime
 
+from proxy_wasm import emulator as emulator_package
 from proxy_wasm.abi.enums import LogLevel, MetricType, Status
 from proxy_wasm.abi.header_map import encode_pairs
 from proxy_wasm.abi.signatures import HOSTCALLS, WASI_IMPORTS
@@ -156,6 +157,11 @@ def test_modules_that_a_proxy_would_not_load_are_refused(wasm: Callable[[], byte
 def test_a_module_without_callbacks_lets_everything_pass() -> None:
     exchange = Emulator(wasm_guest(module())).start_plugin().exchange(Request("POST", body=b"b"))
     assert (exchange.status, exchange.body) == (200, b"upstream\n")
+
+
+def test_the_name_wasm_guest_stays_what_it_is_when_modules_have_run() -> None:
+    Emulator(wasm_guest(module()))
+    assert emulator_package.wasm_guest is wasm_guest
 
 
 # Starting.

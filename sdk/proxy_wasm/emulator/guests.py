@@ -43,7 +43,7 @@ def wasm_guest(module: bytes, *, max_wasm_stack: int | None = None) -> GuestFact
         return compiled(module, max_wasm_stack=MAX_WASM_STACK if max_wasm_stack is None else max_wasm_stack)
 
     def make(host: GuestHost) -> Guest:
-        from proxy_wasm.emulator.wasm_guest import WasmGuest  # noqa: PLC0415 - wasmtime is large
+        from proxy_wasm.emulator.compiled_guest import WasmGuest  # noqa: PLC0415 - wasmtime is large
 
         return WasmGuest(machine_code(), host)
 

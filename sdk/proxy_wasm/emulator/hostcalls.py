@@ -1,6 +1,6 @@
 """The hostcalls of one VM: which status each one gives, and when (proxy-wasm-cpp-host, `exports.cc`; Envoy, `context.cc`).
 
-A native guest calls these methods itself; for a compiled one, `wasm_guest` reads their arguments from its memory.
+A native guest calls these methods itself; for a compiled one, `compiled_guest` reads their arguments from its memory.
 """
 
 from typing import TYPE_CHECKING, TypeVar
