@@ -25,6 +25,8 @@ except ImportError as error:
 MAX_CALLS = 256
 """How many calls a server answers at once."""
 _STOP_SECONDS = 0
+_RESET_SECONDS = 0.02
+"""How long after its last message a call may turn out to be reset rather than half-closed: grpcio tells that second."""
 _BINARY = b"-bin"
 _UNLIMITED = -1
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -57,7 +59,8 @@ class ServedGrpc:
     def _serve(self, method: str, requests: Iterator[bytes], context: Any) -> Iterator[bytes]:  # noqa: ANN401 - a `grpc.ServicerContext`
         call = _Call(method, context)
         self._tell(call, self._definition.on_call, call)
-        context.add_callback(lambda: self._ended(call))
+        if not context.add_callback(lambda: self._ended(call)):  # it is over already
+            self._ended(call)
         threading.Thread(target=self._read, args=(call, requests), name="gRPC reader", daemon=True).start()
         while (message := call.outgoing.get()) is not None:
             yield message
@@ -69,9 +72,11 @@ class ServedGrpc:
                 self._tell(call, self._definition.on_message, call, message)
         except Exception:  # noqa: BLE001 - grpcio raises an exception without a type of its own where the call is over
             return
-        self._tell(call, self._definition.on_half_close, call)
+        if not call.over.wait(_RESET_SECONDS):
+            self._tell(call, self._definition.on_half_close, call)
 
     def _ended(self, call: "_Call") -> None:
+        call.over.set()
         if not call.closed:
             call.abandon()
             self._tell(call, self._definition.on_cancel, call)
@@ -106,6 +111,9 @@ class _Call:
         self.metadata = HeaderMap(context.invocation_metadata()).without(*ADDED_TO_CALLOUTS)
         self.outgoing: SimpleQueue[bytes | None] = SimpleQueue()
         self.closed = False
+        """Whether there is nothing to be sent any more."""
+        self.over = threading.Event()
+        """Set when the call has ended for both sides."""
         self._context = context
         self._status = (0, "", HeaderMap())
         self._lock = threading.Lock()
