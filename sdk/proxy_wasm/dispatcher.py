@@ -116,62 +116,66 @@ class Dispatcher(HttpCallbacks, TcpCallbacks, PluginCallbacks):
 
     def on_context_create(self, context_id: int, parent_context_id: int) -> None:
         self._log.stale = True
-        self._host.context_id = context_id
+        host = self._host
+        host.context_id = context_id
         if parent_context_id:
-            self._host.phase = END
+            host.phase = END
             if context_id not in self._streams:
                 self._make_context(context_id, self._plugins.get(parent_context_id))
         else:
-            self._host.phase = PLUGIN
+            host.phase = PLUGIN
             if context_id not in self._plugins:
                 self._make_plugin(context_id)
 
     def on_log(self, context_id: int) -> None:
-        context = self._last_callback(context_id)
+        host = self._host
+        host.context_id = context_id
+        host.phase = END
+        context = self._streams.get(context_id)
         if context is None:
-            return
+            context = self._connections.get(context_id)
+            if context is None:
+                context = self._plugins.get(context_id)
+                if context is None:
+                    return
+        elif context._tasks:
+            self._end_context_tasks(context)
         try:
-            expect_none(context.on_log())
+            result: object = context.on_log()
+            if result is not None:
+                expect_none(result)
         except BaseException as error:  # noqa: BLE001 - nothing may leave a callback
             self._report(f"{type(context).__name__}.on_log", error)
-        self._run_what_is_left(context_id)
+        if self._ready:
+            self._directions.run(context)
 
     def on_done(self, context_id: int) -> int:
-        context = self._last_callback(context_id)
+        host = self._host
+        host.context_id = context_id
+        host.phase = END
+        context = self._streams.get(context_id)
         if context is None:
-            return 1
-        if isinstance(context, PluginContext):
-            self._host.phase = PLUGIN
-            return self._plugin_done(context)
+            context = self._connections.get(context_id)
+            if context is None:
+                plugin = self._plugins.get(context_id)
+                return 1 if plugin is None else self._plugin_done(plugin)
+        if context._tasks:
+            self._end_context_tasks(context)
         try:
-            expect_none(context.on_done())
+            result: object = context.on_done()
+            if result is not None:
+                expect_none(result)
         except BaseException as error:  # noqa: BLE001 - nothing may leave a callback
             self._report(f"{type(context).__name__}.on_done", error)
-        self._run_what_is_left(context_id)
+        if self._ready:
+            self._directions.run(context)
         return 1
 
-    def _last_callback(self, context_id: int) -> Stream | Connection | PluginContext | None:
-        """The context whose end it is; a stream's tasks end with it."""
-        self._host.context_id = context_id
-        self._host.phase = END
-        context = self._stream_or_connection(context_id)
-        if context is None:
-            return self._plugins.get(context_id)
-        if context._tasks:
-            if isinstance(context, HttpContext):
-                context._state |= OVER
-            context._end_tasks()
-        return context
-
-    def _run_what_is_left(self, context_id: int) -> None:
-        """Let what the end of a stream has woken run elsewhere: nothing can be awaited here."""
-        if self._ready:
-            context = self._stream_or_connection(context_id)
-            self._directions.run(self._no_plugin if context is None else context)
-
-    def _stream_or_connection(self, context_id: int) -> Stream | Connection | None:
-        stream = self._streams.get(context_id)
-        return self._connections.get(context_id) if stream is None else stream
+    def _end_context_tasks(self, context: Stream | Connection) -> None:
+        """End the tasks of a stream that is over."""
+        if isinstance(context, HttpContext):
+            context._state |= OVER
+        context._end_tasks()
 
     def on_delete(self, context_id: int) -> None:
         self._host.context_id = context_id

@@ -179,6 +179,7 @@ class PluginCallbacks(VmState):
 
     def _plugin_done(self, plugin: PluginContext) -> int:
         """Whether the host may drop the plugin now."""
+        self._host.phase = PLUGIN
         try:
             result = plugin.on_done()
             if is_coroutine(result):

@@ -87,11 +87,14 @@ class VmState:
             self._undecided[context_id] = plugin
 
     def _make_stream(self, context_id: int, plugin: PluginContext | None) -> Stream:
-        plugin = self._plugin_of(context_id, plugin)
+        if plugin is None:
+            plugin = self._plugin_of(context_id)
         try:
             if plugin is self._no_plugin:
                 raise LookupError(f"stream {context_id}: no plugin was started for it")  # noqa: TRY301 - as what authors raise
-            stream = _checked(plugin, context_id, plugin.http_context(), HttpContext, "http_context")
+            stream = plugin.http_context()
+            if not isinstance(stream, HttpContext) or getattr(stream, "context_id", None) != context_id:  # pyright: ignore[reportUnnecessaryIsInstance] - annotations may lie
+                stream = _checked(plugin, context_id, stream, HttpContext, "http_context")
         except BaseException as error:  # noqa: BLE001 - nothing may leave a callback
             stream = Unmade(plugin)
             self._report(f"{type(plugin).__name__}.http_context", error)
@@ -101,7 +104,8 @@ class VmState:
         return stream
 
     def _make_connection(self, context_id: int, plugin: PluginContext | None) -> Connection:
-        plugin = self._plugin_of(context_id, plugin)
+        if plugin is None:
+            plugin = self._plugin_of(context_id)
         try:
             if plugin is self._no_plugin:
                 raise LookupError(f"connection {context_id}: no plugin was started for it")  # noqa: TRY301 - as above
@@ -112,9 +116,8 @@ class VmState:
         self._connections[context_id] = connection
         return connection
 
-    def _plugin_of(self, context_id: int, plugin: PluginContext | None) -> PluginContext:
-        if plugin is None:
-            plugin = self._undecided.pop(context_id, None)
+    def _plugin_of(self, context_id: int) -> PluginContext:
+        plugin = self._undecided.pop(context_id, None)
         if plugin is None:
             plugin = next(iter(self._plugins.values())) if len(self._plugins) == 1 else self._no_plugin
         return plugin
