@@ -464,6 +464,8 @@ class HttpContext(Context, Generic[PluginT]):
             raise PhaseError(msg)
         host.call_for(self.context_id, host.hostcalls.continue_stream, int(stream_type))
         self._state &= ~(paused | (REQUEST_HELD if stream_type is StreamType.HTTP_REQUEST else RESPONSE_HELD))
+        if self._directions is not None:  # nothing of the body is held any more
+            self._directions[stream_type] = None
 
     def _at_work(self, stream_type: StreamType) -> bool:
         direction = None if self._directions is None else self._directions[stream_type]

@@ -1,0 +1,326 @@
+"""Callbacks that wait while their stream goes on arriving, in every order: all of it is seen once, in order, and nothing hangs.
+
+A script says when pieces of a message arrive and when time passes, and what each callback does: wait or not, return
+`Action.CONTINUE` or `Action.PAUSE`, change the body. A model knows what each callback has to see, and what has to come out.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain, repeat
+from random import Random
+from typing import Any, Protocol
+
+import pytest
+
+from proxy_wasm import Action, Body, BodyTooLargeError, Headers, HttpContext, PhaseError, PluginContext, sleep
+from proxy_wasm.dispatcher import Dispatcher
+from proxy_wasm.abi import LogLevel
+from proxy_wasm.emulator import Emulator, HttpStream, native_guest
+from proxy_wasm.emulator.half_stream import HalfStream
+
+STEP = 0.01
+"""Seconds: the unit of all waiting."""
+RESCUE = 1.0
+"""Seconds after which what is still paused is let go, again and again."""
+ALL = bytes(range(256))
+"""Every byte of a body is another one."""
+
+
+@dataclass(frozen=True)
+class Act:
+    """What one callback does."""
+
+    waits: tuple[int, ...] = ()
+    """How many steps it sleeps, one sleep after the other; an `async` callback even if there is none, unless `plain`."""
+    plain: bool = False
+    pause: bool = False
+    edit: str = ""
+    """`append`, `prepend` or `replace`, if it changes the body."""
+    continued_after: int = 0
+    """After how many steps another task lets the stream go on, if it is paused then; 0 for never."""
+    beside: int = 0
+    """After how many steps a task of the stream looks at the body."""
+
+
+class Chunk(Protocol):
+    size: int
+    end: bool
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Something that arrives: bytes of the body, or trailers."""
+
+    size: int = 0
+    trailers: bool = False
+
+
+@dataclass
+class Script:
+    headers: Act
+    bodies: Iterator[Act]
+    trailers: Act
+
+
+@dataclass
+class Model:
+    """What the callbacks have seen, and what must have gone on."""
+
+    shown: int = 0
+    """How many bytes of the body callbacks have seen."""
+    kept: bytes = b""
+    """What the last one saw and has paused."""
+    out: bytes = b""
+    at_work: bool = False
+    edits: int = 0
+    errors: list[str] = field(default_factory=list[str])
+
+    def enter(self, seen: bytes) -> None:
+        """A body callback begins."""
+        if self.at_work:
+            self.errors.append("two callbacks of one direction at once")
+        self.at_work = True
+        new = seen[len(self.kept) :]
+        if not seen.startswith(self.kept) or new != ALL[self.shown : self.shown + len(new)]:
+            self.errors.append(f"saw {seen!r} after keeping {self.kept!r} and seeing {self.shown}")
+        self.shown += len(new)
+
+    def leave(self, left: bytes, *, pause: bool) -> None:
+        """It ends, and the body is as it leaves it."""
+        self.at_work = False
+        if pause:
+            self.kept = left
+        else:
+            self.out += left
+            self.kept = b""
+
+    def let_go(self) -> None:
+        """What was paused goes on."""
+        self.out += self.kept
+        self.kept = b""
+
+
+class Scripted(PluginContext):
+    script: Script
+    model: Model
+    is_response: bool
+    stream: "ScriptedStream"
+
+    def on_configure(self) -> None:
+        self.every(RESCUE, lambda: self.stream.let_go())
+
+    def http_context(self) -> HttpContext[Any]:
+        Scripted.stream = ScriptedStream(self)
+        return self.stream
+
+
+class ScriptedStream(HttpContext[Scripted]):
+    def on_request_headers(self, headers: Headers, end_of_stream: bool) -> Any:
+        return None if self.plugin.is_response else self.act(self.plugin.script.headers, None)
+
+    def on_response_headers(self, headers: Headers, end_of_stream: bool) -> Any:
+        return self.act(self.plugin.script.headers, None) if self.plugin.is_response else None
+
+    def on_request_body(self, body: Body, end_of_stream: bool) -> Any:
+        return None if self.plugin.is_response else self.act(next(self.plugin.script.bodies), body)
+
+    def on_response_body(self, body: Body, end_of_stream: bool) -> Any:
+        return self.act(next(self.plugin.script.bodies), body) if self.plugin.is_response else None
+
+    def on_request_trailers(self, trailers: Headers) -> Any:
+        return None if self.plugin.is_response else self.act(self.plugin.script.trailers, None, trailers)
+
+    def on_response_trailers(self, trailers: Headers) -> Any:
+        return self.act(self.plugin.script.trailers, None, trailers) if self.plugin.is_response else None
+
+    def act(self, act: Act, body: Body | None, trailers: Headers | None = None) -> Any:
+        if act.continued_after:
+            self.plugin.call_later(act.continued_after * STEP, self.let_go)
+        if act.beside:
+            self.create_task(self.look(act.beside))
+        if act.plain:
+            seen = self.begin(body)
+            return self.end(act, body, seen, trailers)
+        return self.wait(act, body, trailers)
+
+    async def wait(self, act: Act, body: Body | None, trailers: Headers | None) -> Action | None:
+        seen = self.begin(body)
+        for steps in act.waits:
+            await sleep(steps * STEP)
+            if body is not None and (bytes(body), len(body)) != (seen, len(seen)):
+                self.plugin.model.errors.append(f"{seen!r} became {bytes(body)!r} while its callback waited")
+        return self.end(act, body, seen, trailers)
+
+    def begin(self, body: Body | None) -> bytes:
+        model = self.plugin.model
+        if body is None:
+            if model.at_work:
+                model.errors.append("headers or trailers during a body's callback")
+            model.at_work = True
+            return b""
+        seen = bytes(body)
+        model.enter(seen)
+        return seen
+
+    def end(self, act: Act, body: Body | None, seen: bytes, trailers: Headers | None) -> Action | None:
+        model = self.plugin.model
+        if body is not None:
+            left = self.edit(body, seen, act.edit)
+            if bytes(body) != left:
+                model.errors.append(f"{left!r} was left, {bytes(body)!r} is there")
+            model.leave(left, pause=act.pause)
+        else:
+            model.at_work = False
+            if trailers is not None:
+                trailers["x-seen"] = str(model.shown)
+            if not act.pause:
+                model.let_go()
+        return Action.PAUSE if act.pause else None
+
+    def edit(self, body: Body, seen: bytes, how: str) -> bytes:
+        if not how:
+            return seen
+        model = self.plugin.model
+        model.edits += 1
+        mark = f"<{model.edits}>".encode()
+        if how == "append":
+            body.append(mark)
+            return seen + mark
+        if how == "prepend":
+            body.prepend(mark)
+            return mark + seen
+        body.replace(mark + seen + mark)
+        return mark + seen + mark
+
+    async def look(self, steps: int) -> None:
+        """Look at the body beside its callback: it is the one of the callback at work."""
+        await sleep(steps * STEP)
+        body = self.response_body if self.plugin.is_response else self.request_body
+        if len(body) != len(bytes(body)):
+            self.plugin.model.errors.append("the length of a body is not that of its bytes")
+
+    def let_go(self) -> None:
+        if self.gone:
+            return
+        try:
+            if self.plugin.is_response:
+                self.continue_response()
+            else:
+                self.continue_request()
+        except PhaseError:
+            return
+        self.plugin.model.let_go()
+
+
+class Run:
+    """One message through the filter."""
+
+    def __init__(self, script: Script, *, is_response: bool, headers_alone: bool) -> None:
+        self.emulator = Emulator(native_guest({"": Scripted}))
+        self.is_response = is_response
+        self.plugin = self.emulator.start_plugin(allow_on_headers_stop_iteration=headers_alone)
+        self.model = Model()
+        Scripted.script, Scripted.model, Scripted.is_response = script, self.model, is_response
+        self.stream: HttpStream = self.plugin.http_stream()
+
+    @property
+    def half(self) -> HalfStream:
+        return self.stream.response if self.is_response else self.stream.request
+
+    def send_headers(self, *, end_of_stream: bool) -> None:
+        request = [(":method", "POST"), (":path", "/"), (":authority", "test")]
+        if self.is_response:
+            self.stream.request_headers(request, end_of_stream=True)
+            self.stream.response_headers([(":status", "200")], end_of_stream=end_of_stream)
+        else:
+            self.stream.request_headers(request, end_of_stream=end_of_stream)
+
+    def send_body(self, data: bytes, *, end_of_stream: bool) -> None:
+        (self.stream.response_body if self.is_response else self.stream.request_body)(data, end_of_stream)
+
+    def send_trailers(self) -> None:
+        (self.stream.response_trailers if self.is_response else self.stream.request_trailers)([("x-t", "1")])
+
+    def errors(self) -> list[str]:
+        return [record.message for record in self.emulator.log if record.level is LogLevel.ERROR]
+
+    def let_go(self) -> None:
+        """Let the stream go on until nothing of it is held."""
+        self.emulator.clock.advance(20 * RESCUE)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A script, and when what arrives."""
+
+    headers: Act
+    bodies: tuple[Act, ...]
+    trailers: Act
+    events: tuple[Piece | None, ...]
+    """`None` is time that passes."""
+    has_trailers: bool = False
+    is_response: bool = False
+    headers_alone: bool = False
+
+
+def random_act(random: Random) -> Act:
+    kind = random.randrange(4)
+    return Act(
+        waits=() if kind == 0 else tuple(random.choices(range(4), k=random.randint(0, 2))),
+        plain=kind == 0 or (kind == 1 and random.random() < 0.5),
+        pause=kind == 1 or random.random() < 0.15,
+        edit=random.choice(["", "", "append", "prepend", "replace"]),
+        continued_after=random.choice([0, 1, 2, 3]),
+        beside=random.choice([0, 0, 0, 1, 3]),
+    )
+
+
+def random_case(seed: int) -> Case:
+    random = Random(seed)
+    events = [Piece(random.randrange(4)) if random.random() < 0.5 else None for _ in range(random.randint(0, 14))]
+    return Case(
+        random_act(random) if random.random() < 0.5 else Act(plain=True),
+        tuple(random_act(random) for _ in range(random.randint(1, 6))),
+        random_act(random),
+        tuple(events),
+        *(random.random() < 0.3 for _ in range(3)),
+    )
+
+
+def check(case: Case) -> None:
+    script = Script(case.headers, chain(case.bodies, repeat(case.bodies[-1])), case.trailers)
+    run = Run(script, is_response=case.is_response, headers_alone=case.headers_alone)
+    left = sum(event is not None for event in case.events)
+    sent = 0
+    run.send_headers(end_of_stream=not left and not case.has_trailers)
+    for event in case.events:
+        if event is None:
+            run.emulator.clock.advance(STEP)
+            continue
+        left -= 1
+        run.send_body(ALL[sent : sent + event.size], end_of_stream=not left and not case.has_trailers)
+        sent += event.size
+    if case.has_trailers:
+        run.send_trailers()
+    run.let_go()
+    assert run.errors() == [], case
+    assert run.model.errors == [], case
+    assert run.half.sent.ended, f"it hangs: {case}"
+    assert run.model.shown == sent, case
+    assert run.half.sent.body == run.model.out, case
+    if case.has_trailers:
+        assert run.half.sent.trailers is not None, case
+        assert run.half.sent.trailers["x-seen"] == str(sent), case
+
+
+@pytest.mark.parametrize("hundred", range(12))
+def test_every_byte_is_seen_once_in_order_and_nothing_hangs(hundred: int) -> None:
+    for seed in range(hundred * 100, hundred * 100 + 100):
+        check(random_case(seed))
+
+
+def test_what_was_let_go_by_another_task_hides_nothing_that_follows() -> None:
+    waiting = Act(waits=(1,))
+    paused = Act(plain=True, pause=True, continued_after=1)
+    events = (Piece(2), Piece(2), None, None, None, Piece(2), None, Piece(3))
+    check(Case(Act(plain=True), (waiting, paused, waiting), Act(plain=True), events))
