@@ -34,7 +34,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) .coverage* .pytest_cache .ruff_cache .hypothesis dist extensions/*/dist
+	rm -rf $(VENV) .coverage* .pytest_cache .ruff_cache .hypothesis dist extensions/*/dist examples/dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml scripts/create_venv.sh

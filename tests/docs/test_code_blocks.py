@@ -31,6 +31,7 @@ PAGES = sorted(
         *ROOT.glob("*.md"),
         *(ROOT / "docs").glob("**/*.md"),
         *ROOT.glob("extensions/*/README.md"),
+        *ROOT.glob("examples/README.md"),
         *ROOT.glob("benchmarks/README.md"),
     ],
 )
@@ -101,9 +102,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def project(folder: Path, request: pytest.FixtureRequest) -> Path:
-    """The folder with the page's titled blocks in it; for an extension's page, with the extension's own files."""
+    """The folder with the page's titled blocks in it; for the page of an extension or the examples, with their own files."""
     page: Path = request.node.callspec.params["page"]
-    if page.parent.parent.name == "extensions":
+    if page.parent.parent.name == "extensions" or page.parent.name == "examples":
         for file in page.parent.iterdir():
             if file.is_file():
                 (folder / file.name).write_bytes(file.read_bytes())

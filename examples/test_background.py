@@ -1,0 +1,158 @@
+"""Examples that work without requests: timers, tasks of the plugin, the plugin's end."""
+
+import json
+import re
+import zlib
+
+import pytest
+
+from proxy_wasm.testing import (
+    Absent,
+    Answering,
+    LogLevel,
+    Proxy,
+    StartProxy,
+    UpstreamRequest,
+    UpstreamResponse,
+    respond,
+)
+
+
+def said(proxy: Proxy) -> list[str]:
+    return [record.message for record in proxy.logs if record.level in (LogLevel.INFO, LogLevel.WARN)]
+
+
+def test_dispatch_call_on_tick_calls_every_second(start_proxy: StartProxy) -> None:
+    proxy = start_proxy(root_id="dispatch_call_on_tick", clusters={"web_service": respond(200, {"x-a": "b"})})
+    proxy.advance(2.7)
+    calls = said(proxy)
+    assert [call.partition(" {")[0] for call in calls[:2]] == ["call 1: 200", "call 2: 200"]
+    assert all("'x-a': 'b'" in call for call in calls)
+    assert len(calls) == 2 or proxy.host == "envoy"  # where time is real
+
+
+def test_dispatch_call_on_tick_goes_on_after_failures(start_proxy: StartProxy) -> None:
+    proxy = start_proxy(root_id="dispatch_call_on_tick", clusters={"web_service": Absent()})
+    proxy.advance(2.7)
+    calls = [call.partition(" to ")[0] for call in said(proxy)]
+    assert calls[:2] == ["call 1: callout", "call 2: callout"]
+
+
+def test_foreign_call_on_tick_calls_every_second(start_proxy: StartProxy) -> None:
+    proxy = start_proxy(root_id="foreign_call_on_tick")
+    proxy.advance(2.5)
+    results = [message.removeprefix("compress: ") for message in said(proxy)]
+    assert len(results) == 2 or (proxy.host == "envoy" and len(results) > 2)
+    assert {zlib.decompress(bytes.fromhex(result)) for result in results} == {b"hello world!"}
+
+
+def test_postpone_requests_holds_them_until_the_next_tick(start_proxy: StartProxy) -> None:
+    proxy = start_proxy(root_id="postpone_requests")
+    proxy.abandon("GET", "/left")
+    exchange = proxy.get("/")
+    assert exchange.status == 200
+    left, postponed, resumed = said(proxy)
+    assert left.startswith("postpone #")
+    assert resumed == postponed.replace("postpone", "resume")
+
+
+def test_key_refresh_knows_who_may_pass(start_proxy: StartProxy) -> None:
+    keys = {"k1": "shop"}
+
+    def fetch(_: UpstreamRequest) -> UpstreamResponse:
+        return respond(200, {}, json.dumps(keys) if keys else "broken")
+
+    proxy = start_proxy(configuration="0.3", root_id="key_refresh", clusters={"keys": fetch})
+    proxy.advance(0.2)
+    exchange = proxy.get("/", headers={"x-api-key": "k1"})
+    assert exchange.upstream is not None
+    assert exchange.upstream.headers["x-client"] == "shop"
+    assert proxy.get("/", headers={"x-api-key": "k2"}).status == 401
+    assert proxy.get("/").status == 401
+    keys["k2"] = "front"
+    proxy.advance(0.7)
+    assert proxy.get("/", headers={"x-api-key": "k2"}).status == 200
+    keys.clear()
+    proxy.advance(0.7)
+    assert proxy.get("/", headers={"x-api-key": "k2"}).status == 200
+    assert said(proxy)[0].startswith("the keys stay as they were: ")
+
+
+class Tokens:
+    """Counts the requests for tokens, and answers late."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.cluster = Answering(self.answer, delay=0.2)
+
+    def answer(self, request: UpstreamRequest) -> UpstreamResponse:
+        assert (request.method, request.path) == ("POST", "/token")
+        self.asked += 1
+        return respond(200, {}, f"token {self.asked}")
+
+
+def authorization(proxy: Proxy) -> str:
+    exchange = proxy.get("/")
+    assert exchange.upstream is not None
+    return exchange.upstream.headers["authorization"]
+
+
+def test_shared_task_fetches_once_for_all(start_proxy: StartProxy) -> None:
+    tokens = Tokens()
+    proxy = start_proxy(root_id="shared_task", clusters={"tokens": tokens.cluster})
+    assert [authorization(proxy) for _ in range(3)] == ["Bearer token 1"] * 3
+    assert tokens.asked == 1
+
+
+def test_shared_task_survives_the_client_that_started_it(start_proxy: StartProxy) -> None:
+    tokens = Tokens()
+    proxy = start_proxy(root_id="shared_task", clusters={"tokens": tokens.cluster})
+    proxy.abandon("GET", "/", after=0.05)
+    assert authorization(proxy) == "Bearer token 1"
+    assert tokens.asked == 1
+
+
+def test_shared_task_tries_again_after_a_failure(start_proxy: StartProxy) -> None:
+    proxy = start_proxy(root_id="shared_task", clusters={"tokens": Absent()})
+    assert [proxy.get("/").status for _ in range(2)] == [500, 500]
+    errors = [record.message for record in proxy.logs if record.level is LogLevel.ERROR]
+    assert len(errors) == 2
+    assert all(re.search("ConnectionFailedError: callout to cluster 'tokens'", error) for error in errors)
+
+
+class Reports:
+    """What has been reported."""
+
+    def __init__(self) -> None:
+        self.received: list[str] = []
+        self.clusters = {"reports": self.take}
+
+    def take(self, request: UpstreamRequest) -> UpstreamResponse:
+        assert (request.method, request.path) == ("POST", "/requests")
+        self.received.append(request.text)
+        return respond()
+
+
+def test_flush_on_done_reports_before_the_end(start_proxy: StartProxy) -> None:
+    reports = Reports()
+    other = start_proxy(root_id="fail_open", vm_id="examples-done", clusters=reports.clusters)
+    proxy = start_proxy(root_id="flush_on_done", vm_id="examples-done", clusters=reports.clusters)
+    for _ in range(3):
+        proxy.get("/")
+    proxy.stop()
+    for _ in range(100):
+        if "3" in reports.received:
+            break
+        other.advance(0.1)
+    assert "3" in reports.received
+
+
+@pytest.mark.hosts("envoy")  # the emulator keeps a VM until its last plugin is done
+def test_flush_on_done_cannot_report_where_the_vm_ends_with_the_plugin(start_proxy: StartProxy) -> None:
+    reports = Reports()
+    other = start_proxy(root_id="fail_open", clusters=reports.clusters)
+    proxy = start_proxy(root_id="flush_on_done", clusters=reports.clusters)
+    proxy.get("/")
+    proxy.stop()
+    other.advance(0.5)
+    assert "1" not in reports.received
