@@ -131,6 +131,7 @@ class Direction:
     def wait_for_whole(self, whole: Future[bytes]) -> None:
         """Complete `whole` with the whole body, now or later."""
         self.whole = whole
+        self.size = self.body._held()
         self.feed()
 
     def feed(self) -> None:
@@ -144,7 +145,7 @@ class Direction:
         elif self.ended or self.trailers:
             self.whole = None
             self.arrived = False
-            self.unseen = 0
+            self.unseen = self.body._after = 0
             whole.set_result(self.body_so_far())
 
     def body_so_far(self) -> bytes:
@@ -264,8 +265,9 @@ class Directions:
         while not stream._state & (ANSWERED | RESET | GONE):
             if direction.arrived:
                 phase = RESPONSE_BODY if direction.is_response else REQUEST_BODY
+                direction.size = direction.body._held()
                 if action == CONTINUE:
-                    direction.before = max(direction.body._held() - direction.unseen, 0)
+                    direction.before = max(direction.size - direction.unseen, 0)
                 direction.arrived = False
                 direction.unseen = 0
                 direction.follows = False
