@@ -8,7 +8,6 @@ import ctypes
 import weakref
 from collections.abc import Callable
 from struct import pack
-from typing import TypeAlias
 
 import wasmtime
 
@@ -16,6 +15,7 @@ from proxy_wasm.abi.enums import Status
 from proxy_wasm.abi.hostcalls import HostError
 from proxy_wasm.abi.signatures import CALLBACKS, HOST_MODULE, HOSTCALLS, WASI_IMPORTS, WASI_MODULE, Hostcall, Wire
 from proxy_wasm.emulator.guest import Guest, GuestFailed, GuestHost
+from proxy_wasm.emulator.observer import Results
 from proxy_wasm.emulator.wasi import Wasi
 from proxy_wasm.emulator.wasm_memory import GuestMemory
 from proxy_wasm.emulator.wasm_module import ALLOCATORS, IMPORTS, MAX_MEMORY, CompiledModule
@@ -26,9 +26,6 @@ WHILE_INITIALIZING = frozenset(
 """What a module may call in `_initialize`, `main` and `_start`."""
 WHILE_ALLOCATING = frozenset({"proxy_log", "fd_write", "clock_time_get"})
 """What a module may call while it allocates memory for the host."""
-
-Results: TypeAlias = int | bytes | tuple[int | bytes, ...] | None
-"""What a hostcall of `Hostcalls` returns."""
 
 _FRAMES = 20
 _U32 = 0xFFFFFFFF
@@ -134,10 +131,11 @@ class WasmGuest(Guest):
         if self._allowed is not None and name not in self._allowed:
             raise _Restricted(name)
 
-    def hostcall(self, hostcall: Hostcall, arguments: tuple[int, ...]) -> Status | int:
+    def hostcall(self, hostcall: Hostcall, arguments: tuple[int, ...]) -> int:
         """Read the arguments, make the call, write its results; the status."""
         values: list[int | bytes] = []
         position = 0
+        observers = self._host.observers
         try:
             for _, wire in hostcall.parameters:
                 value = arguments[position]
@@ -146,16 +144,31 @@ class WasmGuest(Guest):
                 else:
                     values.append(value if wire in _SIGNED else value & _MASKS[wire.core[0]])
                 position += len(wire.core)
+        except HostError as error:
+            for observer in observers:
+                observer.called(hostcall.name, tuple(values))
+                observer.answered(hostcall.name, error.status, None)
+            return error.status
+        for observer in observers:
+            observer.called(hostcall.name, tuple(values))
+        status, results = self._make(hostcall, values, arguments[position:])
+        for observer in observers:
+            observer.answered(hostcall.name, status, results)
+        return status
+
+    def _make(self, hostcall: Hostcall, values: list[int | bytes], pointers: tuple[int, ...]) -> tuple[int, Results]:
+        results: Results = None
+        try:
             method: Callable[..., Results] = getattr(self._host.hostcalls, hostcall.name)
             results = method(*values)
             if hostcall.results:
                 if results is None:
-                    return Status.NOT_FOUND
-                pointers = [pointer & _U32 for pointer in arguments[position:]]
-                self._write_results(hostcall, pointers, results if isinstance(results, tuple) else (results,))
+                    return Status.NOT_FOUND, None
+                written = results if isinstance(results, tuple) else (results,)
+                self._write_results(hostcall, [pointer & _U32 for pointer in pointers], written)
         except HostError as error:
-            return error.status
-        return Status.OK
+            return error.status, results
+        return Status.OK, results
 
     def wasi_call(self, name: str, arguments: tuple[int, ...]) -> int:
         signature = WASI_IMPORTS[name]

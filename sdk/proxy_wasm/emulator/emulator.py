@@ -1,6 +1,6 @@
 """The emulator: a Proxy-Wasm host without sockets, processes or time of its own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -11,6 +11,7 @@ from proxy_wasm.emulator.clusters import Clusters
 from proxy_wasm.emulator.errors import VmFailed
 from proxy_wasm.emulator.guest import GuestFactory
 from proxy_wasm.emulator.log import Log
+from proxy_wasm.emulator.observer import Observer
 from proxy_wasm.emulator.plugin import Plugin, PluginSettings
 from proxy_wasm.emulator.shared_state import SharedState
 from proxy_wasm.emulator.vm import ForeignFunction, Surroundings, Vm
@@ -23,7 +24,8 @@ class Emulator:
     environment variables. Messages below `log_level` are dropped. `clock` starts at the real time and moves only by
     `clock.advance`. Emulators that are given the same `shared` are VMs of one proxy. `foreign_functions` take and return
     bytes and refuse with `HostError`; any other name is `NOT_FOUND`. `attributes` are properties of all streams, by path.
-    `clusters` are what the guest can call, by name (see `proxy_wasm.emulator.clusters`).
+    `clusters` are what the guest can call, by name (see `proxy_wasm.emulator.clusters`). `observers` hear of all that crosses the boundary
+    between host and guest (see `proxy_wasm.emulator.observer`).
 
     Raises `ModuleRefused` where a proxy would not load the module, and `VmFailed` where its initializers trap.
     """
@@ -41,6 +43,7 @@ class Emulator:
         foreign_functions: Mapping[str, ForeignFunction] | None = None,
         attributes: properties.Properties | None = None,
         clusters: Clusters | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.log = Log(log_level)
         """Everything logged, oldest first."""
@@ -48,7 +51,9 @@ class Emulator:
         self.shared = shared or SharedState()
         self._attributes = properties.tree(attributes or {})
         self._plugins: dict[PluginSettings, Plugin] = {}
-        surroundings = Surroundings(self.log, self.clock, self.shared, foreign_functions or {}, clusters or {})
+        surroundings = Surroundings(
+            self.log, self.clock, self.shared, foreign_functions or {}, clusters or {}, observers
+        )
         self._vm = Vm(
             guest_factory, surroundings, vm_id=vm_id, configuration=vm_configuration, environment=environment or {}
         )
@@ -80,6 +85,13 @@ class Emulator:
         plugin.start()
         self._plugins[settings] = plugin
         return plugin
+
+    def validate_configuration(self, configuration: bytes = b"", *, root_id: str = "") -> None:
+        """Ask a plugin whether it could use `configuration` (`validate_configuration`), as Envoy never does.
+
+        Raises `ConfigurationRejected` where the plugin refuses, with what it logged; `VmFailed` where it traps.
+        """
+        Plugin(self._vm, PluginSettings(configuration, root_id), attributes=self._attributes).validate()
 
     @property
     def failed(self) -> str:

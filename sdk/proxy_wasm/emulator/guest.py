@@ -1,11 +1,12 @@
 """What a VM runs: the face that a native and a compiled guest share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from proxy_wasm.abi.hostcalls import Hostcalls
 from proxy_wasm.emulator.clock import Clock
+from proxy_wasm.emulator.observer import Observer
 
 
 class GuestFailed(Exception):  # noqa: N818 - says what happened
@@ -39,6 +40,8 @@ class GuestHost:
     hostcalls: Hostcalls
     clock: Clock
     environment: Mapping[str, str]
+    observers: Sequence[Observer] = ()
+    """Those that hear of each hostcall."""
 
 
 GuestFactory: TypeAlias = Callable[[GuestHost], Guest]

@@ -2,11 +2,13 @@
 
 import traceback
 from collections.abc import Callable
+from typing import cast
 
 from proxy_wasm.abi import hostcalls
 from proxy_wasm.abi.hostcalls import Hostcalls
 from proxy_wasm.abi.signatures import CALLBACKS
 from proxy_wasm.emulator.guest import Guest, GuestFactory, GuestFailed, GuestHost
+from proxy_wasm.emulator.observer import ObservedHostcalls
 
 
 def callbacks_guest(make: Callable[[Hostcalls], object]) -> GuestFactory:
@@ -14,11 +16,15 @@ def callbacks_guest(make: Callable[[Hostcalls], object]) -> GuestFactory:
     return lambda host: NativeGuest(host, make)
 
 
+def _observed(host: GuestHost) -> Hostcalls:
+    return cast("Hostcalls", ObservedHostcalls(host.hostcalls, host.observers)) if host.observers else host.hostcalls
+
+
 class NativeGuest(Guest):
     """Calls a `Callbacks` object, with the VM's hostcalls bound meanwhile."""
 
     def __init__(self, host: GuestHost, make: Callable[[Hostcalls], object]) -> None:
-        self._hostcalls = host.hostcalls
+        self._hostcalls = _observed(host)
         self._make = make
         self._callbacks: object = None
         self._depth = 0

@@ -11,7 +11,7 @@ and metrics live on, they are the host's.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy_wasm.abi.enums import LogLevel
@@ -25,6 +25,7 @@ from proxy_wasm.emulator.header_map import to_bytes
 from proxy_wasm.emulator.hostcalls import VmHostcalls
 from proxy_wasm.emulator.log import Log
 from proxy_wasm.emulator.metrics import MetricIds
+from proxy_wasm.emulator.observer import Observer
 from proxy_wasm.emulator.shared_state import SharedState
 
 _MILLISECOND = 1_000_000
@@ -39,6 +40,7 @@ class Surroundings:
     shared: SharedState
     foreign_functions: Mapping[str, ForeignFunction]
     clusters: Clusters
+    observers: Sequence[Observer] = ()
 
 
 class Vm:
@@ -75,7 +77,10 @@ class Vm:
         self._effective: Context | None = None
         self._last_context_id = 0
         self._ticks: dict[int, Timer] = {}
-        self.guest = guest_factory(GuestHost(VmHostcalls(self), surroundings.clock, environment))
+        self._observers = surroundings.observers
+        self.guest = guest_factory(
+            GuestHost(VmHostcalls(self), surroundings.clock, environment, surroundings.observers)
+        )
         self._enter(self._vm_context, "_initialize", self.guest.start)
 
     @property
@@ -113,10 +118,25 @@ class Vm:
 
         def enter() -> None:
             nonlocal returned
-            action = self.guest.call(callback, *arguments)
+            action = (
+                self._observed_call(callback, arguments) if self._observers else self.guest.call(callback, *arguments)
+            )
             returned = None if self.stop_iteration else action
 
         self._enter(context, f"proxy_{callback}", enter)
+        return returned
+
+    def _observed_call(self, callback: str, arguments: tuple[int, ...]) -> int:
+        for observer in self._observers:
+            observer.entered(callback, arguments)
+        try:
+            returned = self.guest.call(callback, *arguments)
+        except BaseException:
+            for observer in self._observers:
+                observer.left(callback, None)
+            raise
+        for observer in self._observers:
+            observer.left(callback, returned)
         return returned
 
     def after_call(self, action: Callable[[], None]) -> None:
