@@ -21,9 +21,9 @@ import pytest
 
 from proxy_wasm.abi.enums import Status
 from proxy_wasm.abi.signatures import ABI_VERSION_EXPORT, CALLBACKS, HOSTCALLS, MEMORY_ALLOCATE_EXPORT, Hostcall
+from proxy_wasm.emulator.compiled_guest import WasmGuest
 from proxy_wasm.emulator.hostcalls import VmHostcalls
 from proxy_wasm.emulator.native_guest import NativeGuest
-from proxy_wasm.emulator.compiled_guest import WasmGuest
 from proxy_wasm.envoy.process import EnvoyProcess
 
 RECORD = ".abi-calls.json"

@@ -58,6 +58,7 @@ class Plugin(Context):
         self.http_calls = HttpCalls(self)
         self.grpc_calls = GrpcCalls(self)
         self._configuring = False
+        self._foreign_arguments = b""
         self._pending = False
         vm.contexts[self.context_id] = self
 
@@ -108,6 +109,23 @@ class Plugin(Context):
         self._configuring = False
         self._check(accepted, "on_configure", log_start)
         vm.shared.run_posted()
+
+    def validate(self) -> None:
+        """Create the plugin context, ask whether it could use its configuration, and drop it; raises as `start`."""
+        log_start = len(self.vm.log)
+        vm, context_id = self.vm, self.context_id
+        vm.call(self, "on_context_create", context_id, 0)
+        self._configuring = True
+        accepted = vm.call(self, "validate_configuration", context_id, len(self.settings.configuration), absent=1)
+        self._configuring = False
+        self._check(accepted, "validate_configuration", log_start)
+        self.close()
+
+    def call_function(self, function_id: int, arguments: bytes = b"") -> None:
+        """Call a function of the plugin by its number (`on_foreign_function`), as proxies with extensions of their own may."""
+        self._foreign_arguments = arguments
+        self.vm.call(self, "on_foreign_function", self.context_id, function_id, len(arguments))
+        self._foreign_arguments = b""
 
     def _check(self, accepted: int, callback: str, log_start: int) -> None:
         logs = self.vm.log[log_start:]
@@ -175,6 +193,8 @@ class Plugin(Context):
             return ConstantBuffer(self.settings.configuration)
         if buffer_type in (BufferType.HTTP_CALL_RESPONSE_BODY, BufferType.GRPC_CALL_MESSAGE):
             return self.received.buffer(buffer_type)
+        if buffer_type == BufferType.FOREIGN_FUNCTION_ARGUMENTS:
+            return ConstantBuffer(self._foreign_arguments)
         return super().buffer(buffer_type)
 
     def readable_map(self, map_type: MapType) -> HeaderMap | None:
