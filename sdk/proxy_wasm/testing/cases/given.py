@@ -1,0 +1,159 @@
+"""What a case may give: a plugin's settings, what it can call, requests and answers."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from proxy_wasm.testing.cases.expected import EXPECTED_REQUEST
+from proxy_wasm.testing.cases.model import Answer, ClusterPart, GrpcAnswer, PluginPart, Request
+from proxy_wasm.testing.cases.octets import BYTES, HEADERS, SECONDS, STATUS, TEXT, UTF8
+from proxy_wasm.testing.cases.shapes import (
+    ByKey,
+    Data,
+    Flag,
+    Integer,
+    Key,
+    ListOf,
+    MapOf,
+    Named,
+    OneOf,
+    Record,
+    Shape,
+    Single,
+    Variants,
+)
+from proxy_wasm.testing.hosts import HOST_NAMES, HostName
+
+_GRPC_STATUSES = 16
+
+
+def _chunks(body: bytes | None, chunks: tuple[bytes, ...] | None) -> tuple[bytes, ...]:
+    if body is not None and chunks is not None:
+        raise ValueError("has both body and chunks; the body is all chunks together, keep one of them")
+    return chunks if chunks is not None else (body,) if body else ()
+
+
+def _request(
+    *,
+    body: bytes | None = None,
+    chunks: tuple[bytes, ...] | None = None,
+    method: str | None = None,
+    **others: Any,  # noqa: ANN401 - fields of Request
+) -> Request:
+    pieces = _chunks(body, chunks)
+    if others.get("timeout") is not None and others.get("disconnect_after") is not None:
+        raise ValueError(
+            "has both timeout and disconnect_after; a client that leaves waits for nothing, keep one of them"
+        )
+    return Request(method=method or ("POST" if pieces else "GET"), chunks=pieces, **others)
+
+
+def _short_request(text: str) -> Request:
+    method, _, path = text.partition(" ")
+    if not path or " " in path:
+        raise ValueError(f"must be a method and a path, such as GET /users, or a mapping; is {text!r}")
+    return Request(method, path)
+
+
+_METHOD_AND_PATH = {
+    "method": Key(TEXT, "GET unless told; POST where there is a body"),
+    "path": Key(TEXT, "with the query, if any; / unless told"),
+}
+_BODY_KEYS = {
+    "headers": Key(HEADERS, "headers by name; a list of values repeats the header"),
+    "body": Key(BYTES, "the body"),
+    "chunks": Key(ListOf(BYTES), "the body in pieces, which arrive one by one"),
+    "trailers": Key(HEADERS, "trailers by name"),
+}
+REQUEST: Shape[Request] = Variants(
+    text=TEXT.mapped(_short_request),
+    mapping=Record(
+        _request,
+        {
+            **_METHOD_AND_PATH,
+            "authority": Key(TEXT, "the Host; localhost unless told"),
+            **_BODY_KEYS,
+            "timeout": Key(SECONDS, "seconds until the response must be there"),
+            "disconnect_after": Key(SECONDS, "the client leaves after so many seconds"),
+        },
+    ),
+)
+
+
+def _answer(
+    *,
+    body: bytes | None = None,
+    chunks: tuple[bytes, ...] | None = None,
+    **others: Any,  # noqa: ANN401 - fields of Answer
+) -> Answer:
+    return Answer(chunks=_chunks(body, chunks), **others)
+
+
+_ANSWER_KEYS = {"status": Key(STATUS, "200 unless told"), **_BODY_KEYS}
+UPSTREAM_ANSWER: Shape[Answer] = Record(_answer, _ANSWER_KEYS)
+_CLUSTER_ANSWER: Shape[Answer] = Record(
+    _answer,
+    {
+        **_ANSWER_KEYS,
+        "delay": Key(SECONDS, "seconds until it is given"),
+        "when": Key(EXPECTED_REQUEST, "which requests it is for; unless told, all"),
+        "times": Key(
+            Integer("a number of times", 1, 1 << 20), "how often it is given, before the next one that fits is"
+        ),
+    },
+)
+_GRPC_ANSWER: Shape[GrpcAnswer] = Record(
+    GrpcAnswer,
+    {
+        "message": Key(BYTES, "the message that is sent back"),
+        "status": Key(Integer("a gRPC status from 0 to 16", 0, _GRPC_STATUSES), "another status than 0, OK"),
+        "error": Key(TEXT, "that status's message"),
+    },
+)
+_TROUBLE: Shape[ClusterPart] = OneOf(
+    {"silent": "silent", "closing": "closing", "absent": "absent", "no hosts": "no hosts"}
+)
+_CLUSTER: Shape[ClusterPart] = Variants(
+    text=_TROUBLE,
+    items=ListOf(_CLUSTER_ANSWER),
+    mapping=Variants(
+        mapping=ByKey(
+            {
+                "grpc": Single("grpc", MapOf(_GRPC_ANSWER), "by /package.Service/Method, what is answered"),
+                **dict.fromkeys(
+                    (*_ANSWER_KEYS, "delay", "when", "times"), _CLUSTER_ANSWER.mapped(lambda answer: (answer,))
+                ),
+            }
+        )
+    ),
+)
+
+
+def _configuration(data: object) -> bytes:
+    return json.dumps(data).encode()
+
+
+_CONFIGURATION: Shape[bytes] = Named(
+    "configuration",
+    lambda: Variants(
+        text=UTF8, items=ListOf(Data()).mapped(_configuration), mapping=MapOf(Data()).mapped(_configuration)
+    ),
+)
+PLUGIN: Shape[PluginPart] = Named(
+    "plugin",
+    lambda: Record(
+        PluginPart,
+        {
+            "configuration": Key(_CONFIGURATION, "the plugin's; a mapping or list goes as JSON, text as it is"),
+            "vm_configuration": Key(_CONFIGURATION, "the VM's"),
+            "root_id": Key(TEXT, "which plugin, where the module holds several"),
+            "vm_id": Key(TEXT, "the VM's id"),
+            "environment": Key(MapOf(TEXT), "the VM's environment variables"),
+            "allow_on_headers_stop_iteration": Key(Flag(), "Envoy's option of the name"),
+        },
+    ),
+)
+CLUSTERS: Shape[Mapping[str, ClusterPart]] = Named("clusters", lambda: MapOf(_CLUSTER))
+HOSTS: Shape[tuple[HostName, ...]] = Named(
+    "hosts", lambda: ListOf(OneOf[HostName]({name: name for name in HOST_NAMES}))
+)
