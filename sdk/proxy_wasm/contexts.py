@@ -20,7 +20,7 @@ from proxy_wasm.host import END, PLUGIN, REQUEST_HEADERS, RESPONSE_HEADERS, Host
 from proxy_wasm.metrics import Counter, Gauge, Histogram, Metric, full_name
 from proxy_wasm.properties import Properties
 from proxy_wasm.shared_queues import SharedQueue, register
-from proxy_wasm.tasks import Future, Task, is_coroutine, start
+from proxy_wasm.tasks import Future, is_coroutine, start
 from proxy_wasm.tcp import TcpContext
 from proxy_wasm.timers import Timer, Timers
 from proxy_wasm.whole_bodies import DEFAULT_BODY_LIMIT, read_body
@@ -159,14 +159,20 @@ class PluginContext(Context):
         return self._own_timers.every(seconds, self._timed(function))
 
     def _timed(self, function: Callable[[], object]) -> Callable[[], object]:
-        running: Task[Any] | None = None
+        at_work = False
+
+        def over(_: Future[Any]) -> None:
+            nonlocal at_work
+            at_work = False
 
         def call() -> None:
-            nonlocal running
-            if running is not None and not running.done():
+            nonlocal at_work
+            if at_work:
                 return
             result = function()
-            running = start(self, result, PLUGIN) if is_coroutine(result) else None
+            if is_coroutine(result):
+                at_work = True
+                start(self, result, PLUGIN)._watch(over)
 
         return call
 

@@ -334,6 +334,7 @@ class Directions:
                     self._job_failed(context, job.phase, error)
                 self._host.resumed = False
                 self._leave(context)
+            del job  # a failure's traceback holds this frame
         if others:
             ready.extend(others)
             for context in {job.context._plugin_context for job in others}:

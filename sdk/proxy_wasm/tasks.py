@@ -65,7 +65,10 @@ class Future(Generic[T]):
     def __await__(self) -> Generator["Future[Any]", None, T]:
         if self._state == _PENDING:
             yield self
-        return self.result()
+        try:
+            return self.result()
+        finally:
+            del self  # or a failure's traceback would hold what holds the failure
 
     def __del__(self) -> None:
         if self._state == _FAILED and not self._retrieved:
@@ -88,7 +91,10 @@ class Future(Generic[T]):
             return self._outcome
         if self._state == _FAILED:
             self._retrieved = True
-            raise self._outcome
+            try:
+                raise self._outcome
+            finally:
+                del self  # as above
         if self._state == _CANCELLED:
             raise Cancelled
         msg = f"{self._name()}: not done yet; await it, or ask from a callback given to add_done_callback"
@@ -225,7 +231,7 @@ class Task(Future[T]):
         thrown, self._thrown = self._thrown, None
         self._waits_for = None
         try:
-            awaited = self._coroutine.send(None) if thrown is None else self._coroutine.throw(thrown)
+            awaited = _step(self._coroutine, thrown)
         except StopIteration as stop:
             _current = outer
             self._settle(_DONE, stop.value)
@@ -234,7 +240,10 @@ class Task(Future[T]):
             self._settle(_CANCELLED, None)
         except BaseException as error:  # noqa: BLE001 - kept for whoever awaits the task
             _current = outer
+            own_frame = error.__traceback__
+            error.__traceback__ = None if own_frame is None else own_frame.tb_next
             self._settle(_FAILED, error)
+            del self  # as in `Future.result`
         else:
             _current = outer
             self._wait_for(awaited)
@@ -263,6 +272,9 @@ class Task(Future[T]):
         self._thrown = Cancelled()
         self.run()
         self._stop_waiting(waits_for)
+        if self._state == _FAILED and not self._retrieved:
+            self._retrieved = True
+            self.context._report_unseen(self._name(), self._outcome)
         if self._state == _PENDING:  # its `finally` awaits something
             self._state = _CANCELLED
             self._stop_waiting(self._waits_for)
@@ -270,6 +282,10 @@ class Task(Future[T]):
                 self._coroutine.close()
             except BaseException as error:  # noqa: BLE001 - the author's cleaning up
                 self.context._report_unseen(self._name(), error)
+
+
+def _step(coroutine: Coroutine[Any, Any, Any], thrown: BaseException | None) -> object:
+    return coroutine.send(None) if thrown is None else coroutine.throw(thrown)
 
 
 def start(context: "Context", coroutine: Coroutine[Any, Any, T], phase: int) -> Task[T]:
