@@ -85,7 +85,7 @@ def name_of(call: GrpcCall) -> str:
     return call.method.removeprefix(SERVICE)
 
 
-def act(proxy: Proxy, name: str, *arguments: object) -> Any:
+def act(proxy: Proxy, name: str, *arguments: object) -> Any:  # noqa: ANN401 - whatever the filter answers with
     exchange = proxy.get("/", headers={"act": json.dumps([name, *arguments])})
     assert exchange.status == 200, proxy.logs
     return exchange.json()
@@ -160,7 +160,7 @@ def test_every_status_of_a_service_is_told(proxy: Proxy, status: GrpcStatus) -> 
 
 
 def test_a_service_that_does_not_answer_in_time_is_a_timeout(proxy: Proxy, greeter: Greeter) -> None:
-    error = act(proxy, "call", "greeter", "Silent", "hello")
+    error = act(proxy, "call_with", "Silent", "hello", {"timeout": 0.3})
     assert error["kinds"] == ["GrpcError", "CalloutTimeoutError"]
     assert error["status"] == "DEADLINE_EXCEEDED"
     wait_until(proxy, lambda: greeter.cancelled == ["Silent"])

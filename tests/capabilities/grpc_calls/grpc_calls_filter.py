@@ -55,9 +55,9 @@ class Caller(PluginContext):
     """Configured with `{"watch": method}` it reads a stream in the background, and logs what that brings."""
 
     def on_configure(self) -> None:
-        configuration = self.configuration.json() if self.configuration else {}
-        if "watch" in configuration:
-            self.create_task(self.watch(configuration["watch"]))
+        method: str | None = self.configuration.json()["watch"] if self.configuration else None
+        if method:
+            self.create_task(self.watch(method))
 
     async def watch(self, method: str) -> None:
         stream = self.grpc_stream("greeter", SERVICE, method)
@@ -88,7 +88,7 @@ class Calling(HttpContext[Caller]):
     # Calls
 
     async def call(self, cluster: str, method: str, message: str) -> object:
-        return (await self.grpc_call(cluster, SERVICE, method, message.encode(), timeout=0.3)).decode()
+        return (await self.grpc_call(cluster, SERVICE, method, message.encode())).decode()
 
     async def call_with(self, method: str, message: str, options: dict[str, Any]) -> object:
         return (await self.grpc_call("greeter", SERVICE, method, message.encode(), **options)).decode()
@@ -166,7 +166,7 @@ class Calling(HttpContext[Caller]):
         read: list[str] = []
         try:
             async for message in stream:
-                read.append(message.decode())
+                read.append(message.decode())  # noqa: PERF401 - a comprehension would lose what came before the error
         except GrpcError as error:
             try:
                 stream.send(b"more")
