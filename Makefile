@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 
 help:
 	@echo "make demo    requests through a real Envoy with extensions/basic_auth in it"
-	@echo "make test    all tests on all hosts, and the branch coverage of the linker and the dispatcher"
+	@echo "make test    all tests on all hosts, the branch coverage of the linker and the dispatcher, and whether docs/abi-coverage.md holds"
 	@echo "make lint    ruff: rules and formatting"
 	@echo "make types   pyright, strict"
 	@echo "make bench   how long builds and requests take"
@@ -20,8 +20,9 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest -p scripts.abi_recording $(PYTEST_ARGS)
 	$(BIN)/python scripts/check_coverage.py
+	$(BIN)/python scripts/abi_coverage.py --check $(if $(PYTEST_ARGS),--partial)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check
@@ -34,7 +35,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) .coverage* .pytest_cache .ruff_cache .hypothesis dist extensions/*/dist examples/dist
+	rm -rf $(VENV) .coverage* .abi-calls.json .pytest_cache .ruff_cache .hypothesis dist extensions/*/dist examples/dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml scripts/create_venv.sh

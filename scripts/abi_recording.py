@@ -3,9 +3,8 @@
 `python -m pytest -p scripts.abi_recording` writes `.abi-calls.json`, from which `scripts/abi_coverage.py` makes docs/abi-coverage.md.
 
 What counts is what happened at the host's side of the boundary, in tests that passed: a hostcall that the host answered with OK, a
-callback from which the guest returned. In the emulator it is seen by wrapping what the guests call and what calls them. Envoy tells it
-itself where its `wasm` logger is at `trace` (cpp-host, `src/v8/v8.cc`): `[vm<-host] env.proxy_log return: 0` and
-`[host<-vm] proxy_on_tick return: void`.
+callback from which the guest returned. The emulator tells it to an observer. Envoy tells it to its log where its `wasm` logger is at
+`trace` (cpp-host, `src/v8/v8.cc`): `[vm<-host] env.proxy_log return: 0` and `[host<-vm] proxy_on_tick return: void`.
 
 A test counts on the host that `start_proxy` runs it on. A test of tests/capabilities without that fixture counts for the Envoys that it
 starts itself. All others work with guests that are not written in Python, or with no guest.
@@ -13,22 +12,24 @@ starts itself. All others work with guests that are not written in Python, or wi
 
 import json
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from proxy_wasm.abi.enums import Status
-from proxy_wasm.abi.signatures import ABI_VERSION_EXPORT, CALLBACKS, HOSTCALLS, MEMORY_ALLOCATE_EXPORT, Hostcall
-from proxy_wasm.emulator.compiled_guest import WasmGuest
-from proxy_wasm.emulator.hostcalls import VmHostcalls
-from proxy_wasm.emulator.native_guest import NativeGuest
+from proxy_wasm.abi.signatures import ABI_VERSION_EXPORT, CALLBACKS, HOSTCALLS, MEMORY_ALLOCATE_EXPORT
+from proxy_wasm.emulator import Emulator
+from proxy_wasm.emulator.observer import Arguments, Observer, Results
 from proxy_wasm.envoy.process import EnvoyProcess
 
 RECORD = ".abi-calls.json"
 ENVOYS_OWN = "tests/capabilities/"
 """Where the tests are that start an Envoy of their own with filters in Python."""
+
+OF_MODULES = {ABI_VERSION_EXPORT, MEMORY_ALLOCATE_EXPORT}
+"""What only a module has; a native guest consists of Python objects."""
 
 _HOST_PROPERTY = "proxy-wasm host"
 _NO_ARGUMENTS = "_initialize"
@@ -82,7 +83,7 @@ class EnvoyLogs:
 
 
 class Recorder:
-    """Records what runs; registered as a plugin of pytest."""
+    """A plugin of pytest, and an `Observer` of all emulators."""
 
     def __init__(self, record: Path) -> None:
         self._record = record
@@ -95,74 +96,42 @@ class Recorder:
         self._is_partial = False
 
     def watch(self) -> None:
-        """Wrap the emulator's boundary and the life of Envoy processes."""
-        for hostcall in HOSTCALLS.values():
-            self._wrap(VmHostcalls, hostcall.name, self._native_hostcall(hostcall))
-        self._wrap(NativeGuest, "call", self._callback("native"))
-        self._wrap(WasmGuest, "hostcall", self._wasm_hostcall)
-        self._wrap(WasmGuest, "call", self._callback("wasm"))
-        self._wrap(WasmGuest, "start", self._initialized)
-        self._wrap(WasmGuest, "_copy", self._allocated)
+        """Observe all emulators, and the life of Envoy processes."""
+        self._wrap(Emulator, "__init__", self._emulator_made)
         self._wrap(EnvoyProcess, "start", self._envoy_started)
         self._wrap(EnvoyProcess, "stop", self._envoy_stopped)
 
     def _wrap(self, owner: type, name: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         self._patches.setattr(owner, name, wrapper(getattr(owner, name)))
 
-    def _saw(self, host: str, function: str) -> None:
-        if host == self._host:
-            self._used.add(function)
+    # The emulator, as one of its observers
 
-    # The emulator's boundary
+    def _emulator_made(self, original: Callable[..., None]) -> Callable[..., None]:
+        def init(emulator: Emulator, *arguments: Any, observers: Sequence[Observer] = (), **options: Any) -> None:  # noqa: ANN401 - whatever they are
+            original(emulator, *arguments, observers=(*observers, self), **options)
 
-    def _native_hostcall(self, hostcall: Hostcall) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        def wrapper(original: Callable[..., Any]) -> Callable[..., Any]:
-            def call(host: VmHostcalls, *arguments: object) -> object:
-                result = original(host, *arguments)
-                if result is not None or not hostcall.results:  # `None` stands for NOT_FOUND
-                    self._saw("native", hostcall.import_name)
-                return result
+        return init
 
-            return call
+    def entered(self, callback: str, arguments: tuple[int, ...]) -> None:
+        """Wait for its return."""
 
-        return wrapper
+    def left(self, callback: str, returned: int | None) -> None:
+        """A callback has returned; `None` where it trapped."""
+        if returned is not None:
+            self._used.add(CALLBACKS[callback].export_name)
+            self._used.add(ABI_VERSION_EXPORT)  # which the emulator demands of a module, `wasm_module`
 
-    def _wasm_hostcall(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def call(guest: WasmGuest, hostcall: Hostcall, arguments: tuple[int, ...]) -> Status | int:
-            status = original(guest, hostcall, arguments)
-            if status == Status.OK:
-                self._saw("wasm", hostcall.import_name)
-            return status
+    def called(self, hostcall: str, arguments: Arguments) -> None:
+        """Wait for the answer."""
 
-        return call
-
-    def _callback(self, host: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        def wrapper(original: Callable[..., Any]) -> Callable[..., Any]:
-            def call(guest: NativeGuest | WasmGuest, callback: str, *arguments: int) -> int:
-                returned = original(guest, callback, *arguments)
-                if guest.has(callback):
-                    self._saw(host, CALLBACKS[callback].export_name)
-                return returned
-
-            return call
-
-        return wrapper
-
-    def _initialized(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def start(guest: WasmGuest) -> None:
-            original(guest)
-            self._saw("wasm", ABI_VERSION_EXPORT)  # `wasm_module` refuses a module without it
-
-        return start
-
-    def _allocated(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def copy(guest: WasmGuest, data: bytes) -> int:
-            address = original(guest, data)
-            if address:
-                self._saw("wasm", MEMORY_ALLOCATE_EXPORT)
-            return address
-
-        return copy
+    def answered(self, hostcall: str, status: int, results: Results) -> None:
+        """A hostcall was answered."""
+        if status != Status.OK:
+            return
+        self._used.add(HOSTCALLS[hostcall].import_name)
+        there = results if isinstance(results, tuple) else (results,)
+        if any(isinstance(result, bytes) and result for result in there):
+            self._used.add(MEMORY_ALLOCATE_EXPORT)  # it has come in memory that the guest allocated, `compiled_guest`
 
     # Envoy's logs
 
@@ -198,7 +167,7 @@ class Recorder:
         result = yield
         logged = self._envoys.read()
         if self._host is not None and all(self._outcomes):
-            used = logged if self._host == "envoy" else self._used
+            used = logged if self._host == "envoy" else self._used - (OF_MODULES if self._host == "native" else set())
             self._tests.setdefault(test, {}).setdefault(self._host, set()).update(used)
         self._host = None
         return result
