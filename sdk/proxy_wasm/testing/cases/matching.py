@@ -1,6 +1,5 @@
 """What is expected of a value, and how it is told when something else came."""
 
-import base64
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -11,11 +10,15 @@ T = TypeVar("T")
 
 
 def text_of(data: bytes) -> str:
-    """Bytes as a report shows them: text where they are UTF-8, else base64."""
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return f"base64:{base64.b64encode(data).decode()}"
+    """Bytes as a report shows them: UTF-8, with what no terminal can show, and stray bytes, escaped."""
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else _escaped(character)
+        for character in data.decode("utf-8", "surrogateescape")
+    )
+
+
+def _escaped(character: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
 
 
 class Matcher(Protocol):

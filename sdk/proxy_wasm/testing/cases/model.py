@@ -121,8 +121,8 @@ class ResponseExpectation:
     headers: Mapping[str, HeaderMatcher] = field(default_factory=dict[str, HeaderMatcher])
     body: Matcher | None = None
     trailers: Mapping[str, HeaderMatcher] = field(default_factory=dict[str, HeaderMatcher])
-    reset: bool = False
-    """Whether the connection breaks before the response is whole."""
+    reset: bool | None = None
+    """Whether the connection breaks before the response is whole; `None`: only where the client itself leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +256,7 @@ class Check:
     """By cluster: the requests that reached it, all of them, in order."""
 
     def __str__(self) -> str:
-        return "at the end"
+        return "logs, metrics, callouts"
 
     @property
     def expects_something(self) -> bool:

@@ -15,6 +15,8 @@ import yaml
 
 from proxy_wasm.testing.cases.errors import CasesError
 
+_QUESTION_HINT = "; within { } and [ ] a text with a ? stands in quotes"
+"""PyYAML reads YAML 1.1, in which a question mark ends a plain text there."""
 _STANDARD_TAG = "tag:yaml.org,2002:"
 _NULLS = ("", "~", "null", "Null", "NULL")
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
@@ -137,7 +139,8 @@ def parse(text: str, file: Path) -> Value:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
-        raise CasesError(f"{file}{line}: is no YAML: {error.problem or error.context}") from error
+        hint = _QUESTION_HINT if "'?'" in str(error.problem) else ""
+        raise CasesError(f"{file}{line}: is no YAML: {error.problem or error.context}{hint}") from error
     except yaml.YAMLError as error:
         raise CasesError(f"{file}: is no YAML: {error}") from error
     if node is None:

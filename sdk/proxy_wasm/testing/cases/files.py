@@ -1,0 +1,42 @@
+"""Where files of cases are found, and what they are for."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from proxy_wasm.build.settings import Project
+from proxy_wasm.testing.cases.errors import CasesError
+from proxy_wasm.testing.cases.model import Case, CaseFile
+from proxy_wasm.testing.extension import Extension
+from proxy_wasm.testing.hosts import HOST_NAMES, HostName
+
+SUFFIX = ".proxy-wasm.yaml"
+"""What the names of files of cases end in."""
+
+
+def find(folder: Path) -> Iterator[Path]:
+    """The files of cases in a folder and those below it, but for hidden ones."""
+    for path in sorted(folder.rglob(f"*{SUFFIX}")):
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            yield path
+
+
+def filter_of(file: CaseFile) -> Path:
+    """The extension or module that a file's cases are for: the one that it names, or the extension around it."""
+    if file.filter is not None:
+        path = file.filter.resolve()
+        if not path.exists():
+            raise CasesError(f"{file.path}: filter: {file.filter}: no such folder or file")
+        return path
+    for folder in file.path.resolve().parents:
+        if Project.is_project(folder):
+            return folder
+    raise CasesError(
+        f"{file.path}: no folder above is an extension (a pyproject.toml with [tool.proxy-wasm]); "
+        "name the filter: 'filter: path/to/extension', or a .wasm file"
+    )
+
+
+def hosts_of(case: Case, extension: Extension) -> tuple[HostName, ...]:
+    """The hosts that a case can run on."""
+    able = HOST_NAMES[1:] if extension.is_module else HOST_NAMES
+    return tuple(name for name in able if case.hosts is None or name in case.hosts)
