@@ -1,36 +1,68 @@
-"""A guest of Wasm: the built module, run by wasmtime.
+"""A guest of Wasm: a module of any language and of any version of the ABI, run by wasmtime.
 
-Arguments and results are read and written as `abi.signatures` says, for every hostcall alike. As in V8 under Envoy, most
-hostcalls trap while the module initializes itself or allocates memory for the host.
+Arguments and results are read and written as the tables of the module's ABI version say, for every hostcall alike. As in V8 under Envoy, most
+hostcalls trap while the module initializes itself or allocates memory for the host, and what it may not do at all it is refused
+(`GuestHost.capabilities`). A trap while memory is allocated fails the VM, but the callback that made the hostcall goes on: the hostcall
+returns `INVALID_MEMORY_ACCESS`.
 """
 
 import ctypes
 import weakref
 from collections.abc import Callable
+from functools import partial
 from struct import pack
 
 import wasmtime
 
-from proxy_wasm.abi.enums import Status
+from proxy_wasm.abi.enums import LogLevel, Status
 from proxy_wasm.abi.hostcalls import HostError
-from proxy_wasm.abi.signatures import CALLBACKS, HOST_MODULE, HOSTCALLS, WASI_IMPORTS, WASI_MODULE, Hostcall, Wire
-from proxy_wasm.emulator.guest import Guest, GuestFailed, GuestHost
+from proxy_wasm.abi.signatures import HOST_MODULE, CoreSignature, Hostcall, Wire
+from proxy_wasm.emulator.guest import Guest, GuestFailed, GuestHost, restricted
 from proxy_wasm.emulator.observer import Results
-from proxy_wasm.emulator.wasi import Wasi
+from proxy_wasm.emulator.wasi import WASI, WASI_MODULES, Wasi
 from proxy_wasm.emulator.wasm_memory import GuestMemory
-from proxy_wasm.emulator.wasm_module import ALLOCATORS, IMPORTS, MAX_MEMORY, CompiledModule
-
-WHILE_INITIALIZING = frozenset(
-    {"proxy_log", "fd_write", "clock_time_get", "random_get", "environ_get", "environ_sizes_get"}
+from proxy_wasm.emulator.wasm_module import (
+    ALLOCATORS,
+    MAX_MEMORY,
+    RUNTIME,
+    CompiledModule,
+    imports,
+    initializers,
 )
+
+WHILE_INITIALIZING = frozenset({"proxy_log", "emscripten_notify_memory_growth", *WASI}) - {
+    "fd_read",
+    "fd_seek",
+    "fd_close",
+    "path_open",
+    "sched_yield",
+    "proc_exit",
+}
 """What a module may call in `_initialize`, `main` and `_start`."""
-WHILE_ALLOCATING = frozenset({"proxy_log", "fd_write", "clock_time_get"})
+WHILE_ALLOCATING = frozenset({"proxy_log", "fd_write", "clock_time_get", "poll_oneoff"})
 """What a module may call while it allocates memory for the host."""
+
+NOT_CAPABLE = 76
+"""What a function of WASI returns that the module is not allowed."""
 
 _FRAMES = 20
 _U32 = 0xFFFFFFFF
 _MASKS = {"i32": _U32, "i64": 0xFFFFFFFFFFFFFFFF}
 _SIGNED = {Wire.S32: 32, Wire.S64: 64}
+_KINDS = {"i32": wasmtime.ValType.i32(), "i64": wasmtime.ValType.i64()}
+_CAUSES = {
+    wasmtime.TrapCode.UNREACHABLE: "unreachable",
+    wasmtime.TrapCode.MEMORY_OUT_OF_BOUNDS: "memory access out of bounds",
+    wasmtime.TrapCode.TABLE_OUT_OF_BOUNDS: "table index is out of bounds",
+    wasmtime.TrapCode.INDIRECT_CALL_TO_NULL: "function signature mismatch",
+    wasmtime.TrapCode.BAD_SIGNATURE: "function signature mismatch",
+    wasmtime.TrapCode.INTEGER_OVERFLOW: "divide result unrepresentable",
+    wasmtime.TrapCode.INTEGER_DIVISION_BY_ZERO: "divide by zero",
+    wasmtime.TrapCode.BAD_CONVERSION_TO_INTEGER: "float unrepresentable in integer range",
+}
+"""Why guests trap, in V8's words."""
+_LARGEST = {"map_type": 7, "buffer_type": 8, "level": 5}
+"""Parameters that are looked at before memory is, and their largest values."""
 _FORMATS = {Wire.U32: "<I", Wire.S32: "<i", Wire.U64: "<Q", Wire.S64: "<q"}
 
 
@@ -43,58 +75,66 @@ class WasmGuest(Guest):
 
     def __init__(self, compiled: CompiledModule, host: GuestHost) -> None:
         self._host = host
+        self._version = compiled.version
         self._allowed: frozenset[str] | None = None
         self._store = wasmtime.Store(compiled.engine)
         self._store.set_limits(memory_size=MAX_MEMORY)
-        instance = self._link(compiled.engine).instantiate(self._store, compiled.module)
-        self._exports = dict(instance.exports(self._store))
-        memory = self._exports["memory"]
-        assert isinstance(memory, wasmtime.Memory)  # noqa: S101 - `wasm_module` checked it
-        self._wasm_memory = memory
         self._memory = GuestMemory(self._locate)
         self._wasi = Wasi(self._memory, host)
-        self._allocate = next(function for name in ALLOCATORS if (function := self._function(name)) is not None)
-        self._callbacks = {name: self._function(callback.export_name) for name, callback in CALLBACKS.items()}
+        instance, self._wasm_memory = self._instantiate(compiled.module)
+        self._exports = dict(instance.exports(self._store))
+        for export in self._exports.values():
+            if isinstance(export, wasmtime.Memory):
+                self._wasm_memory = export
+        self._allocator = next(name for name in ALLOCATORS if self._function(name) is not None)
+        self._allocate = self._exported(self._allocator)
+        self._callbacks = {
+            name: self._function(callback.export_name) if host.allows(callback.export_name) else None
+            for name, callback in self._version.callbacks.items()
+        }
 
     def start(self) -> None:
         self._allowed = WHILE_INITIALIZING
+        functions = [name for name in self._exports if self._function(name) is not None]
         try:
-            if self._function("_initialize") is None:
-                self._run_if_there("_start")
-                return
-            self._run_if_there("_initialize")
-            if not self._run_if_there("main", 0, 0):
-                self._run_if_there("__main_void")
+            for name in initializers(functions):
+                self._initialize(name)
         finally:
             self._allowed = None
 
+    def _initialize(self, name: str) -> None:
+        try:
+            self._run(self._exported(name), *((0, 0) if name == "main" else ()))
+        except GuestFailed as failure:
+            raise GuestFailed(str(failure), name) from None
+
     def has(self, callback: str) -> bool:
-        return self._callbacks[callback] is not None
+        return self._callbacks.get(callback) is not None
 
     def call(self, callback: str, *arguments: int) -> int:
         function = self._callbacks[callback]
         if function is None:
             return 0
-        return (self._run(function, *arguments) or 0) & _U32
+        count = len(self._version.callbacks[callback].parameters)
+        return (self._run(function, *arguments[:count]) or 0) & _U32
 
     def memory_size(self) -> int:
-        return self._wasm_memory.data_len(self._store)
+        return 0 if self._wasm_memory is None else self._wasm_memory.data_len(self._store)
 
     def _function(self, name: str) -> wasmtime.Func | None:
         export = self._exports.get(name)
         return export if isinstance(export, wasmtime.Func) else None
 
-    def _run_if_there(self, name: str, *arguments: int) -> bool:
+    def _exported(self, name: str) -> wasmtime.Func:
         function = self._function(name)
-        if function is not None:
-            self._run(function, *arguments)
-        return function is not None
+        assert function is not None  # noqa: S101 - the caller or `wasm_module` looked
+        return function
 
     def _run(self, function: wasmtime.Func, *arguments: int) -> int | None:
         try:
             return function(self._store, *arguments)
         except _Restricted as error:
-            msg = f"restricted_callback: {error}"
+            msg = f"Uncaught Error: restricted_callback: {error}"
             raise GuestFailed(msg) from None
         except wasmtime.Trap as trap:
             raise GuestFailed(_backtrace(trap)) from None
@@ -102,29 +142,44 @@ class WasmGuest(Guest):
             raise GuestFailed(str(error).rstrip()) from None
 
     def _locate(self) -> tuple[int, int]:
+        if self._wasm_memory is None:
+            return 0, 0
         pointer = self._wasm_memory.data_ptr(self._store)
         address = ctypes.cast(pointer, ctypes.c_void_p).value or 0
         return address, self._wasm_memory.data_len(self._store)
 
     # What the module imports.
 
-    def _link(self, engine: wasmtime.Engine) -> wasmtime.Linker:
+    def _instantiate(self, module: wasmtime.Module) -> tuple[wasmtime.Instance, wasmtime.Memory | None]:
+        """The instance, and the memory that the host has made for it, if it imports one."""
         # wasmtime keeps host functions in a table of the process: they must not keep their guest alive.
         guest: weakref.ref[WasmGuest] = weakref.ref(self)
-        linker = wasmtime.Linker(engine)
-        for hostcall in HOSTCALLS.values():
-            self._define(linker, HOST_MODULE, hostcall.import_name, _hostcall(guest, hostcall))
-        for name in WASI_IMPORTS:
-            self._define(linker, WASI_MODULE, name, _wasi_call(guest, name))
-        return linker
+        functions = self._functions(guest)
+        signatures = imports(self._version)
+        memory: wasmtime.Memory | None = None
+        provided: list[wasmtime.Func | wasmtime.Memory | wasmtime.Table] = []
+        for entry in module.imports:
+            kind = entry.type
+            if isinstance(kind, wasmtime.MemoryType):
+                memory = wasmtime.Memory(self._store, kind)
+                provided.append(memory)
+            elif isinstance(kind, wasmtime.TableType):
+                provided.append(wasmtime.Table(self._store, kind, None))
+            else:
+                key = entry.module, entry.name or ""
+                provided.append(wasmtime.Func(self._store, _type(signatures[key]), functions[key]()))
+        return wasmtime.Instance(self._store, module, provided), memory
 
-    def _define(self, linker: wasmtime.Linker, module: str, name: str, function: Callable[..., int]) -> None:
-        signature = IMPORTS[module, name]
-        kinds = {"i32": wasmtime.ValType.i32(), "i64": wasmtime.ValType.i64()}
-        kind = wasmtime.FuncType(
-            [kinds[entry] for entry in signature.parameters], [kinds[entry] for entry in signature.results]
-        )
-        linker.define_func(module, name, kind, function)
+    def _functions(self, guest: "weakref.ref[WasmGuest]") -> dict[tuple[str, str], Callable[[], Callable[..., object]]]:
+        """What makes the function behind each import that there may be."""
+        return {
+            **{
+                (HOST_MODULE, hostcall.import_name): partial(_hostcall, guest, hostcall)
+                for hostcall in self._version.hostcalls.values()
+            },
+            **{(HOST_MODULE, name): partial(_runtime_call, guest, name) for name in RUNTIME},
+            **{(module, name): partial(_wasi_call, guest, name) for module in WASI_MODULES for name in WASI},
+        }
 
     def check_allowed(self, name: str) -> None:
         """Trap where the proxy allows no such hostcall now."""
@@ -136,6 +191,12 @@ class WasmGuest(Guest):
         values: list[int | bytes] = []
         position = 0
         observers = self._host.observers
+        refused = self._refused(hostcall, arguments)
+        if refused is not None:
+            for observer in observers:
+                observer.called(hostcall.name, ())
+                observer.answered(hostcall.name, refused, None)
+            return refused
         try:
             for _, wire in hostcall.parameters:
                 value = arguments[position]
@@ -170,8 +231,21 @@ class WasmGuest(Guest):
             return error.status, results
         return Status.OK, results
 
-    def wasi_call(self, name: str, arguments: tuple[int, ...]) -> int:
-        signature = WASI_IMPORTS[name]
+    def _refused(self, hostcall: Hostcall, arguments: tuple[int, ...]) -> Status | None:
+        """What a hostcall returns that the host refuses whatever is in memory."""
+        if not self._host.allows(hostcall.import_name):
+            self._host.report(LogLevel.ERROR, restricted(hostcall.import_name))
+            return Status.INTERNAL_FAILURE
+        if arguments and hostcall.parameters and arguments[0] & _U32 > _LARGEST.get(hostcall.parameters[0][0], _U32):
+            return Status.BAD_ARGUMENT
+        return None
+
+    def wasi_call(self, name: str, arguments: tuple[int, ...]) -> int | None:
+        """Call a function of WASI with numbers as the guest passes them; what it returns, if anything."""
+        signature = WASI[name]
+        if not self._host.allows(name):
+            self._host.report(LogLevel.ERROR, restricted(name))
+            return NOT_CAPABLE if signature.results else None
         pairs = zip(arguments, signature.parameters, strict=True)
         return self._wasi.call(name, *(value & _MASKS[core] for value, core in pairs))
 
@@ -195,7 +269,10 @@ class WasmGuest(Guest):
             return 0
         outer, self._allowed = self._allowed, WHILE_ALLOCATING
         try:
-            address = (self._allocate(self._store, len(data)) or 0) & _U32
+            address = (self._run(self._allocate, len(data)) or 0) & _U32
+        except GuestFailed as failure:
+            self._host.fail(self._allocator, str(failure))
+            address = 0
         finally:
             self._allowed = outer
         if not address:
@@ -206,12 +283,24 @@ class WasmGuest(Guest):
 
 def _backtrace(trap: wasmtime.Trap) -> str:
     """What went wrong, and where, in the form of Envoy's log."""
-    cause = trap.message.rpartition("Caused by:")[2].strip()
     frames = [
         f"{number:3}:  {frame.module_offset:#x} - {frame.func_name or f'unknown(function index:{frame.func_index})'}"
         for number, frame in enumerate(trap.frames[:_FRAMES])
     ]
-    return "\n".join([cause, "Proxy-Wasm plugin in-VM backtrace:", *frames])
+    return "\n".join([_cause(trap), "Proxy-Wasm plugin in-VM backtrace:", *frames])
+
+
+def _cause(trap: wasmtime.Trap) -> str:
+    if trap.trap_code == wasmtime.TrapCode.STACK_OVERFLOW:
+        return "Uncaught RangeError: Maximum call stack size exceeded"
+    known = _CAUSES.get(trap.trap_code) if trap.trap_code is not None else None
+    return f"Uncaught RuntimeError: {known or trap.message.rpartition('Caused by:')[2].strip()}"
+
+
+def _type(signature: CoreSignature) -> wasmtime.FuncType:
+    return wasmtime.FuncType(
+        [_KINDS[kind] for kind in signature.parameters], [_KINDS[kind] for kind in signature.results]
+    )
 
 
 def _hostcall(guest: weakref.ref[WasmGuest], hostcall: Hostcall) -> Callable[..., int]:
@@ -226,11 +315,21 @@ def _hostcall(guest: weakref.ref[WasmGuest], hostcall: Hostcall) -> Callable[...
     return function
 
 
-def _wasi_call(guest: weakref.ref[WasmGuest], name: str) -> Callable[..., int]:
-    def function(*arguments: int) -> int:
+def _wasi_call(guest: weakref.ref[WasmGuest], name: str) -> Callable[..., int | None]:
+    def function(*arguments: int) -> int | None:
         caller = guest()
         assert caller is not None  # noqa: S101 - it is running
         caller.check_allowed(name)
         return caller.wasi_call(name, arguments)
+
+    return function
+
+
+def _runtime_call(guest: weakref.ref[WasmGuest], name: str) -> Callable[..., int | None]:
+    def function(*arguments: int) -> int | None:
+        caller = guest()
+        assert caller is not None  # noqa: S101 - it is running
+        caller.check_allowed(name)
+        return int(arguments[0] == arguments[1]) if RUNTIME[name].results else None
 
     return function

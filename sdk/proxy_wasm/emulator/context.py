@@ -37,6 +37,10 @@ class Context:
         del map_type
         return None
 
+    def configuration(self) -> bytes:
+        """What ABI 0.1.0 calls the configuration: the plugin's where the plugin is being configured, elsewhere the VM's."""
+        return self.vm.configuration
+
     def buffer(self, buffer_type: BufferType) -> ReadableBuffer | None:
         """The buffer that hostcalls use; `None` is `NOT_FOUND`. A body that is not there is an empty buffer."""
         if buffer_type == BufferType.VM_CONFIGURATION:

@@ -134,6 +134,19 @@ class VmHostcalls:
         if not self._vm.set_effective_context(context_id):
             raise HostError("set_effective_context", Status.BAD_ARGUMENT)
 
+    def continue_request(self) -> None:
+        """Of ABI 0.1.0, as those up to `get_configuration`."""
+        self._vm.context.continue_stream(StreamType.HTTP_REQUEST)
+
+    def continue_response(self) -> None:
+        self._vm.context.continue_stream(StreamType.HTTP_RESPONSE)
+
+    def clear_route_cache(self) -> None:
+        """Which route a request takes is not emulated."""
+
+    def get_configuration(self) -> bytes:
+        return self._vm.context.configuration()
+
     def done(self) -> None:
         if not self._vm.context.plugin.finish_closing():
             raise HostError("done", Status.NOT_FOUND)

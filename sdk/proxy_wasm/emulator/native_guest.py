@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import cast
 
 from proxy_wasm.abi import hostcalls
-from proxy_wasm.abi.hostcalls import Hostcalls
-from proxy_wasm.abi.signatures import CALLBACKS
-from proxy_wasm.emulator.guest import Guest, GuestFactory, GuestFailed, GuestHost
+from proxy_wasm.abi.enums import LogLevel, Status
+from proxy_wasm.abi.hostcalls import Hostcalls, HostError
+from proxy_wasm.abi.signatures import CALLBACKS, HOSTCALLS, Hostcall
+from proxy_wasm.emulator.guest import Guest, GuestFactory, GuestFailed, GuestHost, restricted
 from proxy_wasm.emulator.observer import ObservedHostcalls
 
 
@@ -16,15 +17,36 @@ def callbacks_guest(make: Callable[[Hostcalls], object]) -> GuestFactory:
     return lambda host: NativeGuest(host, make)
 
 
-def _observed(host: GuestHost) -> Hostcalls:
-    return cast("Hostcalls", ObservedHostcalls(host.hostcalls, host.observers)) if host.observers else host.hostcalls
+def _hostcalls(host: GuestHost) -> Hostcalls:
+    hostcalls = host.hostcalls if host.capabilities is None else cast("Hostcalls", RestrictedHostcalls(host))
+    return cast("Hostcalls", ObservedHostcalls(hostcalls, host.observers)) if host.observers else hostcalls
+
+
+class RestrictedHostcalls:
+    """The hostcalls that the guest is allowed; all others are refused."""
+
+    def __init__(self, host: GuestHost) -> None:
+        for hostcall in HOSTCALLS.values():
+            allowed = host.allows(hostcall.import_name)
+            setattr(
+                self, hostcall.name, getattr(host.hostcalls, hostcall.name) if allowed else _refused(host, hostcall)
+            )
+
+
+def _refused(host: GuestHost, hostcall: Hostcall) -> Callable[..., object]:
+    def refuse(*_: object) -> object:
+        host.report(LogLevel.ERROR, restricted(hostcall.import_name))
+        raise HostError(hostcall.name, Status.INTERNAL_FAILURE)
+
+    return refuse
 
 
 class NativeGuest(Guest):
     """Calls a `Callbacks` object, with the VM's hostcalls bound meanwhile."""
 
     def __init__(self, host: GuestHost, make: Callable[[Hostcalls], object]) -> None:
-        self._hostcalls = _observed(host)
+        self._host = host
+        self._hostcalls = _hostcalls(host)
         self._make = make
         self._callbacks: object = None
         self._depth = 0
@@ -37,7 +59,7 @@ class NativeGuest(Guest):
         return 0
 
     def has(self, callback: str) -> bool:
-        return hasattr(self._callbacks, callback)
+        return hasattr(self._callbacks, callback) and self._host.allows(f"proxy_{callback}")
 
     def call(self, callback: str, *arguments: int) -> int:
         method: Callable[..., int | None] = getattr(self._callbacks, callback)

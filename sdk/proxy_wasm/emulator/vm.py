@@ -11,7 +11,7 @@ and metrics live on, they are the host's.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy_wasm.abi.enums import LogLevel
@@ -41,6 +41,7 @@ class Surroundings:
     foreign_functions: Mapping[str, ForeignFunction]
     clusters: Clusters
     observers: Sequence[Observer] = ()
+    capabilities: Container[str] | None = None
 
 
 class Vm:
@@ -78,9 +79,18 @@ class Vm:
         self._last_context_id = 0
         self._ticks: dict[int, Timer] = {}
         self._observers = surroundings.observers
-        self.guest = guest_factory(
-            GuestHost(VmHostcalls(self), surroundings.clock, environment, surroundings.observers)
+        self._hostcalls = VmHostcalls(self)
+        host = GuestHost(
+            self._hostcalls,
+            surroundings.clock,
+            environment,
+            write=self._hostcalls.log,
+            report=self._report,
+            fail=self._fail,
+            observers=surroundings.observers,
+            capabilities=surroundings.capabilities,
         )
+        self.guest = guest_factory(host)
         self._enter(self._vm_context, "_initialize", self.guest.start)
 
     @property
@@ -148,6 +158,13 @@ class Vm:
         self.failed = f"{hostcall}: {why}; a real Envoy crashes here"
         self.log.write(LogLevel.CRITICAL, to_bytes(self.failed), from_host=True)
 
+    def _report(self, level: LogLevel, message: str) -> None:
+        self.log.write(level, to_bytes(message), from_host=True)
+
+    def _fail(self, function: str, how: str) -> None:
+        self.failed = f"Function: {function} failed: {how}"
+        self._report(LogLevel.ERROR, self.failed)
+
     def set_tick_period(self, context: Context, milliseconds: int) -> None:
         """Tick every so often; never, if 0."""
         timer = self._ticks.pop(context.context_id, None)
@@ -171,8 +188,7 @@ class Vm:
         try:
             run()
         except GuestFailed as failure:
-            self.failed = f"Function: {function} failed: {failure}"
-            self.log.write(LogLevel.ERROR, to_bytes(self.failed), from_host=True)
+            self._fail(failure.function or function, str(failure))
             self._after_call.clear()
         finally:
             self._current, self._effective, self.stop_iteration = outer

@@ -12,7 +12,7 @@ Locate = Callable[[], tuple[int, int]]
 
 
 class GuestMemory:
-    """Every access is checked; one outside raises `HostError` with `INVALID_MEMORY_ACCESS`."""
+    """Every access is checked; one outside, be it of no bytes, raises `HostError` with `INVALID_MEMORY_ACCESS`."""
 
     __slots__ = ("_locate",)
 
@@ -20,16 +20,14 @@ class GuestMemory:
         self._locate = locate
 
     def read(self, pointer: int, size: int) -> bytes:
-        if not size:
-            return b""
-        return ctypes.string_at(self._address(pointer, size), size)
+        address = self._address(pointer, size)
+        return ctypes.string_at(address, size) if size else b""
 
     def read_u32s(self, pointer: int, count: int) -> tuple[int, ...]:
         return unpack(f"<{count}I", self.read(pointer, 4 * count))
 
     def write(self, pointer: int, data: bytes) -> None:
-        if data:
-            ctypes.memmove(self._address(pointer, len(data)), data, len(data))
+        ctypes.memmove(self._address(pointer, len(data)), data, len(data))
 
     def write_u32(self, pointer: int, value: int) -> None:
         self.write(pointer, (value & 0xFFFFFFFF).to_bytes(4, "little"))

@@ -7,27 +7,25 @@ under the hash of the module and of what compiled it.
 import hashlib
 import platform
 from collections import OrderedDict
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 import wasmtime
 
 from proxy_wasm.abi.signatures import (
-    ABI_VERSION_EXPORT,
-    CALLBACKS,
     HOST_MODULE,
-    HOSTCALLS,
     MEMORY_ALLOCATE,
     MEMORY_ALLOCATE_EXPORT,
-    WASI_IMPORTS,
-    WASI_MODULE,
     CoreSignature,
-    CoreType,
 )
 from proxy_wasm.build.cache import Cache
 from proxy_wasm.build.errors import CacheError
+from proxy_wasm.emulator.abi_versions import BY_EXPORT, AbiVersion
 from proxy_wasm.emulator.errors import ModuleRefused
+from proxy_wasm.emulator.wasi import WASI, WASI_MODULES
 
 MAX_WASM_STACK = 1280 << 10
 """Bytes of native stack that a guest may use, unless told.
@@ -40,32 +38,33 @@ processors. It must fit, with the Python that calls the guest, into the stack of
 MAX_MEMORY = 1 << 30
 """Bytes of memory that a guest may have, as in Envoy."""
 
-IMPORTS: dict[tuple[str, str], CoreSignature] = {
-    **{(HOST_MODULE, hostcall.import_name): hostcall.core for hostcall in HOSTCALLS.values()},
-    **{(WASI_MODULE, name): signature for name, signature in WASI_IMPORTS.items()},
-}
-"""Everything that a module may import."""
-
 ALLOCATORS = ("malloc", MEMORY_ALLOCATE_EXPORT)
 """The export that gives the host memory: the first there is, as in Envoy."""
 
-_NOTHING = CoreSignature((), ())
-_EXPORTS: dict[str, CoreSignature] = {
-    **{callback.export_name: callback.core for callback in CALLBACKS.values()},
-    **dict.fromkeys(ALLOCATORS, MEMORY_ALLOCATE),
-    "_initialize": _NOTHING,
-    "_start": _NOTHING,
+INITIALIZERS: dict[str, CoreSignature] = {
+    "_initialize": CoreSignature((), ()),
+    "main": CoreSignature(("i32", "i32"), ("i32",)),
+    "__main_void": CoreSignature((), ("i32",)),
+    "_start": CoreSignature((), ()),
 }
+"""What the host may run when a VM starts; see `initializers`."""
+RUNTIME: dict[str, CoreSignature] = {
+    "pthread_equal": CoreSignature(("i32", "i32"), ("i32",)),
+    "emscripten_notify_memory_growth": CoreSignature(("i32",), ()),
+}
+"""What the host provides to runtimes, besides the ABI."""
+
 _KEPT_IN_PROCESS = 4
 _FILE = "machine-code"
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledModule:
-    """Machine code, and the engine that it is for."""
+    """Machine code, the engine that it is for, and what it was written for."""
 
     engine: wasmtime.Engine
     module: wasmtime.Module
+    version: AbiVersion
 
 
 _engines: dict[int, wasmtime.Engine] = {}
@@ -78,9 +77,10 @@ def compiled(module: bytes, *, max_wasm_stack: int = MAX_WASM_STACK) -> Compiled
     found = _modules.get(key)
     if found is None:
         engine = _engine(max_wasm_stack)
-        found = CompiledModule(engine, _from_cache_or_compiler(module, key, engine))
-        _check_imports(found.module)
-        _check_exports(found.module)
+        machine_code = _from_cache_or_compiler(module, key, engine)
+        found = CompiledModule(engine, machine_code, _version(machine_code))
+        _check_imports(found)
+        _check_exports(found)
         _modules[key] = found
         while len(_modules) > _KEPT_IN_PROCESS:
             _modules.popitem(last=False)
@@ -125,52 +125,88 @@ def _compile(module: bytes, engine: wasmtime.Engine) -> wasmtime.Module:
     try:
         return wasmtime.Module(engine, module)
     except wasmtime.WasmtimeError as error:
-        msg = f"not a core Wasm module: {error}"
+        msg = f"Failed to load Wasm bytecode: {error}"
         raise ModuleRefused(msg) from error
 
 
-def _check_imports(module: wasmtime.Module) -> None:
-    for entry in module.imports:
+def initializers(names: Container[str]) -> tuple[str, ...]:
+    """Which of a module's exports the host runs when a VM starts, in this order."""
+    if "_initialize" not in names:
+        return ("_start",) if "_start" in names else ()
+    main = next((name for name in ("main", "__main_void") if name in names), None)
+    return ("_initialize",) if main is None else ("_initialize", main)
+
+
+def imports(version: AbiVersion) -> Mapping[tuple[str, str], CoreSignature]:
+    """Everything that a module may import."""
+    return _imports(version.number)
+
+
+@cache
+def _imports(number: str) -> Mapping[tuple[str, str], CoreSignature]:
+    version = next(version for version in BY_EXPORT.values() if version.number == number)
+    return {
+        **{(HOST_MODULE, hostcall.import_name): hostcall.core for hostcall in version.hostcalls.values()},
+        **{(HOST_MODULE, name): signature for name, signature in RUNTIME.items()},
+        **{(module, name): signature for module in WASI_MODULES for name, signature in WASI.items()},
+    }
+
+
+def _version(module: wasmtime.Module) -> AbiVersion:
+    for entry in module.exports:
+        if entry.name in BY_EXPORT and isinstance(entry.type, wasmtime.FuncType):
+            return BY_EXPORT[entry.name]
+    msg = f"Missing or unknown Proxy-Wasm ABI version: the module exports none of the functions {', '.join(BY_EXPORT)}"
+    raise ModuleRefused(msg)
+
+
+def _check_imports(compiled_module: CompiledModule) -> None:
+    provided = imports(compiled_module.version)
+    for entry in compiled_module.module.imports:
+        if isinstance(entry.type, wasmtime.MemoryType | wasmtime.TableType):
+            continue
         name = f"{entry.module}.{entry.name}"
-        expected = IMPORTS.get((entry.module, entry.name or ""))
-        if expected is None:
-            msg = f"import {name}: no proxy is sure to provide it"
+        expected = provided.get((entry.module, entry.name or ""))
+        if expected is None or not isinstance(entry.type, wasmtime.FuncType):
+            msg = f"Failed to load Wasm module due to a missing import: {name}"
             raise ModuleRefused(msg)
-        actual = _signature(entry.type)
-        if actual != expected:
-            msg = f"import {name}: the proxy provides {expected}, the module wants {actual}"
-            raise ModuleRefused(msg)
-
-
-def _check_exports(module: wasmtime.Module) -> None:
-    exports = {entry.name: entry.type for entry in module.exports}
-    if not isinstance(exports.get(ABI_VERSION_EXPORT), wasmtime.FuncType):
-        msg = f"export {ABI_VERSION_EXPORT}: missing, so no proxy knows the module's ABI version"
-        raise ModuleRefused(msg)
-    if not isinstance(exports.get("memory"), wasmtime.MemoryType):
-        msg = "export memory: missing, the proxy could not read what the module passes"
-        raise ModuleRefused(msg)
-    if not any(name in exports for name in ALLOCATORS):
-        msg = f"export {MEMORY_ALLOCATE_EXPORT}: missing, the proxy could not pass anything to the module"
-        raise ModuleRefused(msg)
-    for name, expected in _EXPORTS.items():
-        if name in exports and (actual := _signature(exports[name])) != expected:
-            msg = f"export {name}: the proxy expects {expected}, the module has {actual}"
+        wanted = _signature(entry.type)
+        if wanted != _text(expected):
+            msg = f"Failed to load Wasm module due to an import type mismatch: {name}, want: {wanted}, but host exports: {_text(expected)}"
             raise ModuleRefused(msg)
 
 
-def _signature(kind: object) -> CoreSignature | str:
-    """A function's type in the terms of `abi.signatures`; anything else as text."""
-    if not isinstance(kind, wasmtime.FuncType):
-        return type(kind).__name__
-    parameters, results = ([str(entry) for entry in kind.params], [str(entry) for entry in kind.results])
-    core = (_core_types(parameters), _core_types(results))
-    if None in core:
-        return f"({', '.join(parameters)}) -> ({', '.join(results)})"
-    return CoreSignature(core[0] or (), core[1] or ())
+def _check_exports(compiled_module: CompiledModule) -> None:
+    functions = {
+        entry.name: _signature(entry.type)
+        for entry in compiled_module.module.exports
+        if isinstance(entry.type, wasmtime.FuncType)
+    }
+    allocator = next((name for name in ALLOCATORS if name in functions), None)
+    if allocator is None:
+        msg = f"Wasm module is missing malloc function: it exports neither {' nor '.join(ALLOCATORS)}"
+        raise ModuleRefused(msg)
+    expected = {
+        **{name: INITIALIZERS[name] for name in _looked_up(functions)},
+        allocator: MEMORY_ALLOCATE,
+        **{callback.export_name: callback.core for callback in compiled_module.version.callbacks.values()},
+    }
+    for name, signature in expected.items():
+        if name in functions and functions[name] != _text(signature):
+            msg = f"Bad function signature for: {name}, want: {_text(signature)}, but the module exports: {functions[name]}"
+            raise ModuleRefused(msg)
 
 
-def _core_types(names: list[str]) -> tuple[CoreType, ...] | None:
-    """`None` where there are other types than those of the ABI."""
-    known: dict[str, CoreType] = {"i32": "i32", "i64": "i64"}
-    return tuple(known[name] for name in names) if known.keys() >= set(names) else None
+def _looked_up(functions: Container[str]) -> tuple[str, ...]:
+    """The initializers that the host looks for, be they run or not."""
+    return ("_initialize", "main", "__main_void") if "_initialize" in functions else ("_start",)
+
+
+def _text(signature: CoreSignature) -> str:
+    """A function's type in Envoy's words."""
+    return f"{' '.join(signature.parameters) or 'void'} -> {' '.join(signature.results) or 'void'}"
+
+
+def _signature(kind: wasmtime.FuncType) -> str:
+    parameters, results = (" ".join(map(str, kinds)) for kinds in (kind.params, kind.results))
+    return f"{parameters or 'void'} -> {results or 'void'}"
