@@ -80,7 +80,7 @@ def test_a_period_is_kept_by_schedule() -> None:
     assert times[-1] == pytest.approx(1009 * 10.5, abs=1)
 
 
-def test_periods_that_were_missed_are_left_out() -> None:
+def test_periods_that_were_missed_are_made_up_for_once() -> None:
     late = 0
 
     def begin(plugin: Clocked) -> None:
@@ -93,7 +93,7 @@ def test_periods_that_were_missed_are_left_out() -> None:
         plugin.note("x")
         late = 85 * MILLISECOND  # the first call keeps the worker busy for so long
 
-    assert fired(begin, 0.03) == [("x", 10), ("x", 100), ("x", 110)]
+    assert fired(begin, 0.03) == [("x", 10), ("x", 96), ("x", 100), ("x", 110)]
 
 
 @pytest.mark.parametrize("seed", range(20))
