@@ -1,0 +1,176 @@
+"""A case: a script and the traffic that meets it; and how any host is led through it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+from proxy_wasm.abi.header_map import Pair
+from scripted.observation import Observation
+from scripted.script import Script
+
+BODILESS_STATUSES = (204, 304)
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What follows the headers of a message: pieces, which arrive one by one, and trailers."""
+
+    pieces: tuple[bytes, ...] = ()
+    trailers: tuple[Pair, ...] = ()
+    has_length: bool = False
+    """Whether `content-length` frames it; otherwise it comes in chunks. Excludes trailers."""
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.pieces))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the client sends, part by part."""
+
+    method: str = "GET"
+    path: str = "/"
+    headers: tuple[Pair, ...] = ()
+    body: Body | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What the upstream answers, part by part, once it has the whole request."""
+
+    status: int = 200
+    headers: tuple[Pair, ...] = ()
+    body: Body | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpCase:
+    """One HTTP stream. Parts are numbered: headers, each piece, and the end of a body apart, of the request and then of the response."""
+
+    script: Script = ()
+    request: Request = field(default_factory=Request)
+    response: Response = field(default_factory=Response)
+    ticks: frozenset[int] = frozenset()
+    """The parts after which the plugin gets a tick."""
+    late_ticks: int = 0
+    """How many more ticks come where the stream has not ended by itself."""
+    leaves_after: int | None = None
+    """The part after which the client disconnects."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a message on its way: the headers, what frames the body among them; or a piece; or the end of a body."""
+
+    headers: Sequence[Pair] | None = None
+    piece: bytes = b""
+    trailers: Sequence[Pair] = ()
+    end: bool = False
+
+
+def request_parts(request: Request) -> list[Part]:
+    """The parts of a request in order."""
+    return _parts(list(request.headers), request.body)
+
+
+def response_parts(response: Response) -> list[Part]:
+    """The parts of a response in order."""
+    headers = list(response.headers)
+    if response.body is None and response.status not in BODILESS_STATUSES:
+        headers.append((b"content-length", b"0"))
+    return _parts(headers, response.body)
+
+
+def _parts(headers: list[Pair], body: Body | None) -> list[Part]:
+    if body is None:
+        return [Part(headers, end=True)]
+    framing = (b"content-length", b"%d" % body.size) if body.has_length else (b"transfer-encoding", b"chunked")
+    pieces = [Part(piece=piece) for piece in body.pieces]
+    return [Part([*headers, framing]), *pieces, Part(trailers=body.trailers, end=True)]
+
+
+class HttpHost(Protocol):
+    """One HTTP stream on some host. Each method returns when everything has happened that it leads to."""
+
+    def send(self, part: Part) -> None:
+        """The client sends the next part of the request."""
+        ...
+
+    def answer(self, part: Part) -> None:
+        """The upstream sends the next part of the response."""
+        ...
+
+    def tick(self) -> None:
+        """The plugin context gets a tick."""
+        ...
+
+    def leave(self) -> None:
+        """The client disconnects."""
+        ...
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the upstream has the whole request."""
+        ...
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the client has the whole response, or no connection any more."""
+        ...
+
+
+def conduct(case: HttpCase, host: HttpHost) -> None:
+    """Lead a host through a case."""
+    _Conductor(case, host).run()
+
+
+class _Conductor:
+    def __init__(self, case: HttpCase, host: HttpHost) -> None:
+        self._case = case
+        self._host = host
+        self._number = 0
+        self._late_ticks = case.late_ticks
+
+    def run(self) -> None:
+        if self._pass(request_parts(self._case.request), self._host.send) and self._wait_until_asked():
+            self._pass(response_parts(self._case.response), self._host.answer)
+        while self._case.leaves_after is None and self._tick_late():
+            pass
+        self._host.leave()
+
+    def _pass(self, parts: list[Part], take: Callable[[Part], None]) -> bool:
+        """Have the host take the parts; whether the client is still there."""
+        for part in parts:
+            take(part)
+            if self._number in self._case.ticks and not self._host.is_over:
+                self._host.tick()
+            left = self._number == self._case.leaves_after
+            self._number += 1
+            if left or self._host.is_over:
+                return False
+        return True
+
+    def _wait_until_asked(self) -> bool:
+        while not self._host.is_asked and self._tick_late():
+            pass
+        return self._host.is_asked and not self._host.is_over
+
+    def _tick_late(self) -> bool:
+        """Have the plugin called once more; false where the stream is over, or it was called often enough."""
+        if self._host.is_over or not self._late_ticks:
+            return False
+        self._late_ticks -= 1
+        self._host.tick()
+        return True
+
+
+Case: TypeAlias = HttpCase
+
+
+class Host(Protocol):
+    """A host that runs case after case."""
+
+    def run(self, case: Case, name: bytes) -> Observation:
+        """What comes of a case, whose `name` no other case of this host has."""
+        ...

@@ -1,0 +1,160 @@
+"""Cases in the emulator."""
+
+from proxy_wasm.abi.enums import LogLevel
+from proxy_wasm.abi.hostcalls import Hostcalls
+from proxy_wasm.emulator import Emulator, HeaderMap, Plugin, wasm_guest
+from proxy_wasm.emulator.framing import HOP_BY_HOP
+from proxy_wasm.emulator.half_stream import Message as SentMessage
+from proxy_wasm.emulator.header_map import to_bytes
+from proxy_wasm.emulator.header_maps import JOINED_IN_REQUESTS, JOINED_IN_RESPONSES, joined
+from proxy_wasm.emulator.native_guest import callbacks_guest
+from scripted.case import Case, HttpCase, Part, conduct
+from scripted.clusters import CLUSTERS
+from scripted.native import ScriptedFilter
+from scripted.observation import Message, Observation
+from scripted.script import LOAD, TICK, Script, encode, named
+
+_TICK = 0.001
+AUTHORITY = b"localhost"
+NAME, ROOT_ID, VM_ID = "filter", "root", "vm"
+
+
+class EmulatedHost:
+    """Runs cases one after another in one VM; of the module, or of the same filter in Python where there is none."""
+
+    def __init__(self, module: bytes | None) -> None:
+        self._module = module
+        self._native: ScriptedFilter | None = None
+        self._emulator, self._plugin = self._start()
+
+    def _start(self) -> tuple[Emulator, Plugin]:
+        guest = callbacks_guest(self._make_native) if self._module is None else wasm_guest(self._module)
+        emulator = Emulator(guest, log_level=LogLevel.INFO, vm_id=VM_ID, clusters=CLUSTERS)
+        return emulator, emulator.start_plugin(root_id=ROOT_ID, name=NAME)
+
+    def _make_native(self, host: Hostcalls) -> ScriptedFilter:
+        self._native = ScriptedFilter(host)
+        return self._native
+
+    def run(self, case: Case, name: bytes) -> Observation:
+        """See `Host`."""
+        start = len(self._emulator.log)
+        self._load(named(case.script, name))
+        stream = _Stream(self, case)
+        conduct(case, stream)
+        log = tuple(
+            (int(record.level), to_bytes(record.message))
+            for record in self._emulator.log[start:]
+            if not record.from_host
+        )
+        failure = self._emulator.failed
+        if failure:
+            self._emulator, self._plugin = self._start()
+        return Observation(log, stream.client(), stream.upstream(), failure)
+
+    def _load(self, script: Script) -> None:
+        if self._native is not None:
+            self._native.next_script = script
+        self.control(LOAD + encode(script).hex().encode())
+
+    def control(self, command: bytes) -> None:
+        """Let a control request pass."""
+        headers = [(b":authority", AUTHORITY), (b":path", b"/"), (b":method", b"GET"), (b":scheme", b"http")]
+        stream = self._plugin.http_stream()
+        stream.request_headers([*headers, (b"x-control", command)], end_of_stream=True)
+
+    def tick(self) -> None:
+        """Have the plugin called."""
+        self.control(TICK)
+        self._emulator.clock.advance(_TICK)
+
+    @property
+    def plugin(self) -> Plugin:
+        return self._plugin
+
+
+class _Stream:
+    """One HTTP stream."""
+
+    def __init__(self, host: EmulatedHost, case: HttpCase) -> None:
+        self._host = host
+        self._case = case
+        self._stream = host.plugin.http_stream()
+
+    def send(self, part: Part) -> None:
+        """See `HttpHost`."""
+        if part.headers is not None:
+            self._stream.request_headers(self._request_headers(part), end_of_stream=part.end)
+        elif not part.end:
+            self._stream.request_body(part.piece)
+        elif part.trailers:
+            self._stream.request_trailers(joined(HeaderMap(part.trailers), JOINED_IN_REQUESTS))
+        else:
+            self._stream.request_body(b"", end_of_stream=True)
+
+    def _request_headers(self, part: Part) -> HeaderMap:
+        request = self._case.request
+        headers = HeaderMap([(":authority", AUTHORITY), (":path", request.path), (":method", request.method)])
+        headers.add(":scheme", "http")
+        for name, value in joined(HeaderMap(part.headers or ()).without(*HOP_BY_HOP), JOINED_IN_REQUESTS).raw:
+            headers.add(name, value)
+        headers.add("x-forwarded-proto", "http")
+        return headers
+
+    def answer(self, part: Part) -> None:
+        """See `HttpHost`."""
+        if part.headers is not None:
+            self._stream.response_headers(self._response_headers(part), end_of_stream=part.end)
+        elif not part.end:
+            self._stream.response_body(part.piece)
+        elif part.trailers:
+            self._stream.response_trailers(joined(HeaderMap(part.trailers), JOINED_IN_RESPONSES))
+        else:
+            self._stream.response_body(b"", end_of_stream=True)
+
+    def _response_headers(self, part: Part) -> HeaderMap:
+        headers = HeaderMap([(":status", str(self._case.response.status))])
+        for name, value in joined(HeaderMap(part.headers or ()), JOINED_IN_RESPONSES).raw:
+            headers.add(name, value)
+        return headers
+
+    def tick(self) -> None:
+        """See `HttpHost`."""
+        self._host.tick()
+
+    def leave(self) -> None:
+        """See `HttpHost`."""
+        self._stream.close()
+
+    @property
+    def is_asked(self) -> bool:
+        """See `HttpHost`."""
+        return self._stream.request.sent.ended
+
+    @property
+    def is_over(self) -> bool:
+        """See `HttpHost`."""
+        return self._stream.closed
+
+    def client(self) -> Message | None:
+        """What the client got."""
+        sent = self._stream.response.sent
+        if sent.headers is None:
+            return None
+        return _message((sent.headers.get(":status", ""),), sent, says_nothing=self._case.request.method == "HEAD")
+
+    def upstream(self) -> Message | None:
+        """What the upstream got."""
+        sent = self._stream.request.sent
+        if sent.headers is None or (self._stream.response.headers is not None and not sent.ended):
+            return None
+        start = tuple(sent.headers.get(name, "") for name in (":method", ":path", ":authority"))
+        return _message(start, sent, says_nothing=False)
+
+
+def _message(start: tuple[str, ...], sent: SentMessage, *, says_nothing: bool) -> Message:
+    headers = (sent.headers or HeaderMap()).without(*HOP_BY_HOP)
+    if headers.get("content-length") == "0":
+        del headers["content-length"]  # who adds it is the codec
+    body = b"" if says_nothing else sent.body
+    return Message(start, tuple(headers.raw), body, tuple((sent.trailers or HeaderMap()).raw), sent.ended)

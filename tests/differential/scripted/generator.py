@@ -1,0 +1,409 @@
+"""Cases made by hypothesis: hostcalls from the whole ABI with good and bad arguments, in all callbacks, and traffic of all shapes.
+
+What is left out, and why, is told where it is; docs/emulator.md lists it too.
+"""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from hypothesis import strategies as st
+
+from proxy_wasm.abi.header_map import Pair, encode_pairs
+from scripted.case import BODILESS_STATUSES, Body, Case, HttpCase, Request, Response
+from scripted.script import NAME, Block, ContextId, Number, ResultOf, Script, Step, steps_of
+
+Steps: TypeAlias = st.SearchStrategy[Step]
+
+_LARGE = (1 << 31, (1 << 32) - 1)
+_REQUEST_NAMES = (
+    b"x-a",
+    b"x-a",
+    b"x-multi",
+    b"X-Upper",
+    b"authorization",
+    b"user-agent",
+    b"cookie",
+    b"content-type",
+    b"accept",
+)
+_RESPONSE_NAMES = (
+    b"x-a",
+    b"x-a",
+    b"x-multi",
+    b"X-Upper",
+    b"vary",
+    b"set-cookie",
+    b"content-type",
+    b"location",
+    b"etag",
+)
+_NAMES = (
+    *(
+        b"x-a",
+        b"X-A",
+        b"x-new",
+        b"x-multi",
+        b"x-upper",
+        b"authorization",
+        b"user-agent",
+        b"cookie",
+        b"vary",
+        b"set-cookie",
+    ),
+    *(
+        b"content-type",
+        b"location",
+        b":path",
+        b":method",
+        b":authority",
+        b":scheme",
+        b":status",
+        b"host",
+        b"",
+        b"x-forwarded-proto",
+    ),
+)
+_VALUES = (b"", b"1", b"a,b", b"\xff\x80", b"x" * 40, b"text/html")
+_FITTING = {
+    b":path": (b"/new", b"/?q=1&r=%20", b"/a//b/../c"),
+    b":method": (b"PUT", b"DELETE"),
+    b":status": (b"201", b"404", b"503"),
+    b":scheme": (b"https",),
+    b":authority": (b"example.com", b"example.com:81"),
+}
+"""What else than nonsense some headers can be set to."""
+_PROPERTIES = (
+    *(b"request.path", b"request.url_path", b"request.host", b"request.scheme", b"request.method", b"request.referer"),
+    *(
+        b"request.useragent",
+        b"request.id",
+        b"request.protocol",
+        b"request.query",
+        b"request.size",
+        b"request.total_size",
+    ),
+    *(
+        b"request.headers",
+        b"request.headers.x-a",
+        b"request.headers.x-multi",
+        b"request.headers_bytes",
+        b"request",
+        b"request.nothing",
+    ),
+    *(
+        b"response.code",
+        b"response.code_details",
+        b"response.flags",
+        b"response.grpc_status",
+        b"response.headers",
+        b"response.size",
+    ),
+    *(
+        b"response.headers.x-a",
+        b"response.headers_bytes",
+        b"response.total_size",
+        b"response.trailers",
+        b"response",
+        b"response.nothing",
+    ),
+    *(
+        b"connection.mtls",
+        b"connection.requested_server_name",
+        b"connection.tls_version",
+        b"connection.nothing",
+        b"source.nothing",
+    ),
+    *(b"plugin_name", b"plugin_root_id", b"plugin_vm_id", b"nothing", b"", b"\0", b"set", b"set.part", b"filter_state"),
+    *(b"filter_state.wasm.set", b"xds.route_name", b"xds.nothing"),
+)
+_CLUSTERS = (b"echo", b"echo", b"echo", b"absent", b"closing", b"nowhere", b"unknown", b"")
+_CALL_HEADERS: tuple[list[Pair], ...] = (
+    [(b":method", b"GET"), (b":path", b"/200"), (b":authority", b"a")],
+    [(b":method", b"POST"), (b":path", b"/503"), (b":authority", b"a"), (b"x-a", b"1"), (b"x-a", b"2")],
+    [(b":method", b"POST"), (b":path", b"/200/trailers"), (b":authority", b"a"), (b"x-a", b"1")],
+    [(b":method", b"HEAD"), (b":path", b"/200"), (b"host", b"a")],
+    [(b":method", b"PUT"), (b":path", b"/200/empty"), (b":authority", b"a"), (b":scheme", b"https")],
+    [(b":method", b"GET"), (b":path", b"/204"), (b":authority", b"a")],
+    [(b":path", b"/"), (b":authority", b"a")],
+    [],
+)
+
+
+def _one_of(values: Sequence[bytes]) -> st.SearchStrategy[bytes]:
+    return st.sampled_from(values)
+
+
+def _mostly(usual: Sequence[int], odd: Sequence[int]) -> st.SearchStrategy[Number]:
+    """The usual numbers nine times in ten."""
+    return st.integers(0, 9).flatmap(lambda draw: st.sampled_from(odd if draw == 9 else usual))
+
+
+_MAPS = _mostly((0, 0, 1, 2, 2, 3), (4, 5, 6, 7, 8, *_LARGE))
+_BUFFERS = _mostly((0, 0, 1, 1), (2, 3, 4, 5, 6, 7, 8, 9, *_LARGE))
+_BYTES = st.sampled_from((b"", b"1", b"hello", b"\0\xff", b"z" * 30))
+
+
+@st.composite
+def _fields(draw: st.DrawFn, names: Sequence[bytes]) -> Pair:
+    name = draw(_one_of(names))
+    return name, draw(_one_of(_FITTING.get(name, _VALUES)))
+
+
+@st.composite
+def _header_steps(draw: st.DrawFn) -> Step:
+    kind = draw(_MAPS)
+    hostcall = draw(
+        st.sampled_from(
+            (
+                *("get_header_map_value", "add_header_map_value", "replace_header_map_value", "remove_header_map_value")
+                * 2,
+                *("get_header_map_pairs", "get_header_map_size", "set_header_map_pairs"),
+            )
+        )
+    )
+    if hostcall in ("get_header_map_pairs", "get_header_map_size"):
+        return Step(hostcall, (kind,))
+    if hostcall == "set_header_map_pairs":
+        return Step(hostcall, (kind, draw(_serialized())))
+    name, value = draw(_fields(_NAMES))
+    if hostcall in ("get_header_map_value", "remove_header_map_value"):
+        return Step(hostcall, (kind, name))
+    return Step(hostcall, (kind, name, value))
+
+
+@st.composite
+def _serialized(draw: st.DrawFn) -> bytes:
+    """Pairs; now and then such as are none."""
+    first: list[Pair] = draw(
+        st.sampled_from(
+            (
+                [],
+                [(b":method", b"GET"), (b":path", b"/set"), (b":authority", b"set"), (b":scheme", b"http")],
+                [(b":status", b"202")],
+            )
+        )
+    )
+    pairs = encode_pairs(first + draw(st.lists(_fields(_NAMES), max_size=3)))
+    return draw(
+        st.sampled_from((pairs, pairs, pairs, pairs, pairs, b"", b"\0", pairs[:-1], pairs + b"\0", b"\xff" * 4))
+    )
+
+
+def _step(hostcall: str, *arguments: st.SearchStrategy[Number] | st.SearchStrategy[bytes]) -> Steps:
+    return st.tuples(*arguments).map(lambda values: Step(hostcall, values))
+
+
+_SIZES = st.sampled_from((0, 0, 1, 3, 7, 100, 100000, *_LARGE))
+_BUFFER_STEPS = st.one_of(
+    _step("get_buffer_bytes", _BUFFERS, _SIZES, _SIZES),
+    _step("get_buffer_bytes", _BUFFERS, st.just(0), st.just(100)),
+    _step("get_buffer_status", _BUFFERS),
+    _step("set_buffer_bytes", _BUFFERS, _SIZES, _SIZES, _BYTES),
+)
+_PROPERTY_STEPS = st.one_of(
+    _step("get_property", _one_of([path.replace(b".", b"\0") for path in _PROPERTIES])),
+    _step("get_property", _one_of([path.replace(b".", b"\0") for path in _PROPERTIES])),
+    _step("set_property", st.sampled_from((b"set", b"set\0part", b"", b"request\0path")), _BYTES),
+)
+_STREAMS = _mostly((0, 0, 1, 1), (2, 3, 4, *_LARGE))
+_FLOW_STEPS = st.one_of(
+    _step("continue_stream", _STREAMS),
+    _step("continue_stream", _STREAMS),
+    _step("close_stream", _STREAMS),
+    _step(
+        "send_local_response",
+        _mostly((200, 403, 503), (0, 99, 204, 304, 600, 1000)),
+        st.sampled_from((b"", b"why", b"why not")),
+        st.sampled_from((b"", b"no", b"n" * 30)),
+        st.lists(
+            _fields((b"x-a", b"x-a", b"content-type", b":status", b"content-length", b"vary", b"")), max_size=2
+        ).map(encode_pairs),
+        _mostly((-1,), (0, 7, 16, 17)),
+    ),
+)
+_ENDING = ("close_stream", "send_local_response")
+"""In the callbacks of a stream's end they crash Envoy 1.40."""
+_EFFECTIVE_STEPS = _step(
+    "set_effective_context",
+    st.sampled_from((ContextId(), ContextId(), ContextId(), ContextId(of_plugin=True), 0, 999999, 0xFFFFFFFF)),
+)
+_SHARED_STEPS = st.one_of(
+    _step("get_shared_data", st.sampled_from((b"k" + NAME, b"k" + NAME, b"", b"absent" + NAME))),
+    _step(
+        "set_shared_data",
+        st.just(b"k" + NAME),
+        _BYTES,
+        st.sampled_from((0, 0, 1, ResultOf("get_shared_data"), 0xFFFFFFFF)),
+    ),
+)
+_QUEUE_STEPS = st.one_of(
+    _step("register_shared_queue", st.sampled_from((b"q" + NAME, b"r" + NAME))),
+    _step(
+        "resolve_shared_queue",
+        st.sampled_from((b"", b"vm", b"other")),
+        st.sampled_from((b"q" + NAME, b"r" + NAME, b"")),
+    ),
+    _step("enqueue_shared_queue", st.sampled_from((ResultOf("register_shared_queue"), 0, 0xFFFFFFFF)), _BYTES),
+    _step("dequeue_shared_queue", st.sampled_from((ResultOf("register_shared_queue"), 0, 0xFFFFFFFF))),
+)
+_METRICS = st.sampled_from((ResultOf("define_metric"), ResultOf("define_metric"), 0, 1, 2, 3, 0xFFFFFFFF))
+_METRIC_STEPS = st.one_of(
+    _step("define_metric", _mostly((0, 0, 1, 1, 2), (3, *_LARGE)), st.sampled_from((b"m" + NAME, b"n" + NAME))),
+    _step("increment_metric", _METRICS, st.sampled_from((0, 1, 5, -1, -(1 << 63), (1 << 63) - 1))),
+    _step("record_metric", _METRICS, st.sampled_from((0, 1, 5, (1 << 64) - 1, 1 << 40))),
+    _step("get_metric", _METRICS),
+)
+_LOG_STEPS = st.one_of(
+    _step("log", _mostly((0, 1, 2, 3, 4, 5), (6, *_LARGE)), st.sampled_from((b"", b"said", b"\xff said"))),
+    _step("get_log_level"),
+)
+_FOREIGN_STEPS = _step(
+    "call_foreign_function",
+    st.sampled_from(
+        (
+            b"compress",
+            b"uncompress",
+            b"clear_route_cache",
+            b"",
+            b"unknown",
+            b"declare_property",
+            b"set_envoy_filter_state",
+        )
+    ),
+    st.sampled_from((b"", b"hello", b"\x78\x9c\xcb\x48\xcd\xc9\xc9\x07\x00\x06\x2c\x02\x15")),
+)
+_OTHER_STEPS = st.one_of(
+    _step("get_status"),
+    _step("get_current_time_nanoseconds"),
+    _step("done"),
+    _step("set_tick_period_milliseconds", st.sampled_from((0, 3_600_000))),
+)
+_CALL_STEPS = _step(
+    "http_call",
+    _one_of(_CLUSTERS),
+    st.sampled_from([*map(encode_pairs, _CALL_HEADERS), b"\0"]),
+    st.sampled_from((b"", b"", b"call")),
+    st.sampled_from((b"", encode_pairs([(b"x-t", b"1")]))),
+    _mostly((0, 5000), _LARGE),
+)
+_STEPS = st.one_of(
+    *(_header_steps(),) * 5,
+    *(_BUFFER_STEPS,) * 3,
+    *(_PROPERTY_STEPS,) * 2,
+    *(_FLOW_STEPS,) * 2,
+    *(
+        _EFFECTIVE_STEPS,
+        _SHARED_STEPS,
+        _QUEUE_STEPS,
+        _METRIC_STEPS,
+        _LOG_STEPS,
+        _FOREIGN_STEPS,
+        _OTHER_STEPS,
+        _CALL_STEPS,
+    ),
+)
+_LAST = ("on_log", "on_done", "on_delete")
+_RESUMING = ("on_tick", "on_http_call_response", "on_queue_ready")
+_ACTIONS = _mostly((0, 0, 0, 0, 1, 1, 3), (2, 4, 5, 0xFFFFFFFF))
+_ACTIONS_AT_END = _mostly((0, 0, 0, 0, 0, 1), (2, 3, 4))
+
+
+@st.composite
+def _blocks(draw: st.DrawFn, callback: str) -> list[Block]:
+    """One block of a callback, or two."""
+    blocks: list[Block] = []
+    for nth in range(draw(st.sampled_from((1, 1, 1, 2)))):
+        steps = draw(st.lists(_STEPS, max_size=4))
+        if callback in _LAST or callback == "on_context_create":
+            steps = [step for step in steps if step.hostcall not in _ENDING]
+        if callback in _RESUMING:
+            # What these do mostly concerns the stream.
+            steps = [Step("set_effective_context", (ContextId(),)), *steps] if draw(st.integers(0, 3)) else steps
+            steps += draw(st.lists(_step("continue_stream", st.sampled_from((0, 1))), max_size=2))
+        action, at_end = draw(_ACTIONS), draw(_ACTIONS_AT_END)
+        blocks.append(Block(callback, tuple(steps), _number(action), _number(at_end), nth))
+    return blocks
+
+
+def _number(value: Number) -> int:
+    assert isinstance(value, int)
+    return value
+
+
+_HTTP_CALLBACKS = (
+    *(
+        "on_context_create",
+        "on_request_headers",
+        "on_request_headers",
+        "on_request_body",
+        "on_request_body",
+        "on_request_trailers",
+    ),
+    *("on_response_headers", "on_response_headers", "on_response_body", "on_response_body", "on_response_trailers"),
+    *("on_log", "on_done", "on_delete", "on_tick", "on_http_call_response", "on_queue_ready"),
+)
+_DETAILS = Step("get_property", (b"response\0code_details",))
+
+
+@st.composite
+def _scripts(draw: st.DrawFn) -> Script:
+    callbacks = draw(st.lists(st.sampled_from(_HTTP_CALLBACKS), max_size=5, unique=True))
+    blocks = [block for callback in callbacks for block in draw(_blocks(callback))]
+    if "on_log" in callbacks:
+        return tuple(
+            Block("on_log", (*block.steps, _DETAILS), nth=block.nth) if block.callback == "on_log" else block
+            for block in blocks
+        )
+    return (*blocks, Block("on_log", (_DETAILS,)))
+
+
+@st.composite
+def _bodies(draw: st.DrawFn, names: Sequence[bytes], *, may_have_length: bool) -> Body | None:
+    if not draw(st.integers(0, 2)):
+        return None
+    pieces = draw(st.lists(st.sampled_from((b"a", b"bcd", b"e" * 30)), max_size=3))
+    has_length = bool(pieces) and may_have_length and draw(st.booleans())
+    trailers = () if has_length else draw(st.lists(_fields(names), max_size=2))
+    return Body(tuple(pieces), tuple(trailers), has_length)
+
+
+def _keeps_length(script: Script, buffer: str) -> bool:
+    """Whether no script changes how long a body is: on the wire one that does not fit its length breaks."""
+    changed = any(step.hostcall == "set_buffer_bytes" for step in steps_of(script))
+    dropped = any(block.callback == buffer and 3 in (block.action, block.action_at_end) for block in script)
+    return not changed and not dropped
+
+
+@st.composite
+def http_cases(draw: st.DrawFn) -> Case:
+    """HTTP streams."""
+    script = draw(_scripts())
+    body = draw(_bodies(_REQUEST_NAMES[:4], may_have_length=_keeps_length(script, "on_request_body")))
+    method = (
+        draw(st.sampled_from(("POST", "POST", "PUT")))
+        if body
+        else draw(st.sampled_from(("GET", "GET", "HEAD", "POST")))
+    )
+    request = Request(
+        method,
+        draw(st.sampled_from(("/", "/path?q=1"))),
+        tuple(draw(st.lists(_fields(_REQUEST_NAMES), max_size=3))),
+        body,
+    )
+    status = draw(st.sampled_from((200, 200, 200, 404, 204, 304, 503)))
+    answer = None
+    if method != "HEAD" and status not in BODILESS_STATUSES:
+        answer = draw(_bodies(_RESPONSE_NAMES[:4], may_have_length=_keeps_length(script, "on_response_body")))
+    response = Response(status, tuple(draw(st.lists(_fields(_RESPONSE_NAMES), max_size=3))), answer)
+    return HttpCase(
+        script,
+        request,
+        response,
+        ticks=frozenset(draw(st.lists(st.integers(0, 6), max_size=2))) if _ticks(script) else frozenset(),
+        late_ticks=draw(st.integers(0, 2)) if _ticks(script) else 0,
+        leaves_after=draw(st.sampled_from((None, None, None, None, None, None, 0, 1, 2, 3))),
+    )
+
+
+def _ticks(script: Script) -> bool:
+    return any(block.callback == "on_tick" for block in script)
