@@ -6,6 +6,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from proxy_wasm.abi.enums import MapType
 from proxy_wasm.errors import BodyTooLargeError, PhaseError
 from proxy_wasm.host import REQUEST_HEADERS, RESPONSE_HEADERS
 from proxy_wasm.tasks import Future
@@ -73,10 +74,12 @@ class _Lookout:
                 self._stream.get_property("response", "backend_latency") is not None
             )  # the upstream has sent all of it
         total = self._stream.get_property("request", "total_size")
-        headers = self._stream.get_property("request", "headers_bytes")
-        if total is None or headers is None:
+        if total is None:
             return None
-        return int.from_bytes(total, "little") - int.from_bytes(headers, "little")
+        host = self._stream._host
+        size_of = host.hostcalls.get_header_map_size  # not request.headers_bytes, which Envoy 1.36 lacks
+        headers = host.call_for(self._stream.context_id, size_of, int(MapType.HTTP_REQUEST_HEADERS))
+        return int.from_bytes(total, "little") - headers
 
     def wait(self, seconds: float) -> None:
         timers = self._stream._timers()
