@@ -91,6 +91,7 @@ class Context:
     @property
     def shared_data(self) -> SharedData:
         """Values by key, shared by all VMs with the same `vm_id`."""
+        self._check_living()
         return self._host.shared_data
 
     def resolve_queue(self, vm_id: str, name: str) -> SharedQueue:
@@ -99,6 +100,7 @@ class Context:
         Raises `UnknownQueueError` as long as none of them has registered it: resolve it where it is needed rather than in `on_configure`, as
         filters start in no particular order.
         """
+        self._check_living()
         return resolve(self.hostcalls, vm_id, name)
 
     # Callouts

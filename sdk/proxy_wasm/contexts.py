@@ -71,9 +71,7 @@ class PluginContext(Context):
     fail_open: bool = False
     """Whether a stream goes on unfiltered after an exception has left one of its callbacks; else it is answered with 500."""
 
-    foreign_functions: PluginForeignFunctions
-    """What the proxy offers beyond the specification: signatures, compression, CEL expressions, declared properties."""
-
+    _foreign_functions: PluginForeignFunctions
     _metrics: dict[tuple[object, ...], Metric]
     _own_timers: Timers
     _http_calls: "dict[int, HttpCall]"
@@ -179,6 +177,7 @@ class PluginContext(Context):
     @property
     def tick_period(self) -> float:
         """Seconds between two calls of `on_tick`; 0 for none."""
+        self._check_living()
         return 0 if self._tick is None else self._tick.period
 
     @tick_period.setter
@@ -188,7 +187,13 @@ class PluginContext(Context):
             self._tick.cancel()
         self._tick = self.every(seconds, self.on_tick) if seconds else None
 
-    # What the proxy keeps
+    # What the proxy keeps, and what else it offers
+
+    @property
+    def foreign_functions(self) -> PluginForeignFunctions:
+        """What the proxy offers beyond the specification: signatures, compression, CEL expressions, declared properties."""
+        self._check_living()
+        return self._foreign_functions
 
     def counter(self, name: str, /, **labels: str) -> Counter:
         """The counter of that name and those labels, made if need be; `ValueError` for names that no proxy could show."""
@@ -212,6 +217,7 @@ class PluginContext(Context):
         return self._queues.setdefault(queue.id, queue)
 
     def _metric(self, kind: type[MetricT], name: str, labels: dict[str, str]) -> MetricT:
+        self._check_living()
         key = (kind, name, *labels.items())
         metric = self._metrics.get(key)
         if not isinstance(metric, kind):
@@ -240,7 +246,7 @@ def make_plugin(plugin_class: type[PluginT], context_id: int, root_id: str, host
     plugin.vm_configuration = Configuration()
     plugin._host = host
     plugin._tasks = None
-    plugin.foreign_functions = PluginForeignFunctions(host, context_id)
+    plugin._foreign_functions = PluginForeignFunctions(host, context_id)
     plugin._metrics = {}
     plugin._own_timers = Timers(host, context_id)
     plugin._http_calls = {}
@@ -394,6 +400,7 @@ class HttpContext(Context, Generic[PluginT]):
     @property
     def foreign_functions(self) -> StreamForeignFunctions:
         """What the proxy offers beyond the specification: signatures, compression, filter state, the choice of the route."""
+        self._check_living()
         return StreamForeignFunctions(self._host, self.context_id)
 
     # What the stream can be told
@@ -412,8 +419,9 @@ class HttpContext(Context, Generic[PluginT]):
         `status` is 200 to 599; `details` goes into the access log as the response code's details, its white space as
         underscores; `grpc_status` replaces what the proxy derives from `status` where the request is gRPC. A stream can be answered once: the
         second time a warning is logged and nothing else happens. Raises `ValueError` for what the proxy would not take, and
-        `PhaseError` in `on_log`, in `on_done` and in a callback of another stream.
+        `PhaseError` in `on_log`, in `on_done` and in a callback of another stream; `GoneError` once the stream is gone.
         """
+        self._check_living()
         if not _FIRST_STATUS <= status <= _LAST_STATUS:
             msg = f"status {status}: a local response has a status from {_FIRST_STATUS} to {_LAST_STATUS}"
             raise ValueError(msg)
@@ -421,7 +429,7 @@ class HttpContext(Context, Generic[PluginT]):
             msg = f"grpc_status {grpc_status}: from 0 to {_LAST_GRPC_STATUS}"
             raise ValueError(msg)
         host = self._host
-        if self._state & (ANSWERED | RESET | GONE):
+        if self._state & (ANSWERED | RESET):
             _logger.warning("local response %d ignored: the stream was answered or closed before", status)
             return Action.PAUSE if self._answered_in == host.phase else Action.CONTINUE
         self._check_answerable(host)
@@ -448,17 +456,18 @@ class HttpContext(Context, Generic[PluginT]):
             raise PhaseError(msg)
 
     def continue_request(self) -> None:
-        """Let a paused request go on, from a later callback than the one that paused it."""
+        """Let a paused request go on, from a later callback than the one that paused it. Raises `PhaseError` where it is not paused, `GoneError` once it is gone."""
         self._continue(StreamType.HTTP_REQUEST, REQUEST_PAUSED, range(REQUEST_HEADERS, RESPONSE_HEADERS))
 
     def continue_response(self) -> None:
-        """Let a paused response go on, from a later callback than the one that paused it."""
+        """Let a paused response go on, from a later callback than the one that paused it; see `continue_request`."""
         self._continue(StreamType.HTTP_RESPONSE, RESPONSE_PAUSED | RESPONSE_HEADERS_HELD, range(RESPONSE_HEADERS, END))
 
     def _continue(self, stream_type: StreamType, paused: int, own_phases: range) -> None:
         what = "request" if stream_type is StreamType.HTTP_REQUEST else "response"
-        if self._state & (ANSWERED | RESET | GONE):
-            _logger.warning("the %s does not go on: the stream was answered, closed or is over", what)
+        self._check_living()
+        if self._state & (ANSWERED | RESET):
+            _logger.warning("the %s does not go on: the stream was answered or closed", what)
             return
         if not self._state & paused:
             msg = f"the {what} is not paused: it pauses when one of its callbacks returns Action.PAUSE"
@@ -478,8 +487,9 @@ class HttpContext(Context, Generic[PluginT]):
         return direction is not None and direction.at_work
 
     def reset(self) -> None:
-        """Close the stream without an answer."""
-        if self._state & (RESET | GONE):
+        """Close the stream without an answer; nothing happens where it was closed before. Raises `GoneError` once it is gone."""
+        self._check_living()
+        if self._state & RESET:
             return
         host = self._host
         in_response = RESPONSE_HEADERS <= host.phase < END and host.context_id == self.context_id

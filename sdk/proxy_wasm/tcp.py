@@ -108,6 +108,7 @@ class TcpContext(Context, Generic[PluginT]):
     @property
     def foreign_functions(self) -> StreamForeignFunctions:
         """What the proxy offers beyond the specification: signatures, compression, filter state."""
+        self._check_living()
         return StreamForeignFunctions(self._host, self.context_id)
 
     def set_property(self, *path: str | bytes, value: Data) -> None:
@@ -119,9 +120,13 @@ class TcpContext(Context, Generic[PluginT]):
     # What the connection can be told
 
     def continue_downstream(self) -> None:
-        """Let the client's data go on, from a later callback than the one that paused it. All that has arrived meanwhile goes with it."""
-        if self._state & (CLOSED | GONE):
-            _logger.warning("the connection does not go on: it was closed or is over")
+        """Let the client's data go on, from a later callback than the one that paused it. All that has arrived meanwhile goes with it.
+
+        Raises `PhaseError` where the connection is not paused, `GoneError` once it is gone.
+        """
+        self._check_living()
+        if self._state & CLOSED:
+            _logger.warning("the connection does not go on: it was closed")
             return
         if not self._state & PAUSED:
             raise PhaseError(
@@ -136,16 +141,13 @@ class TcpContext(Context, Generic[PluginT]):
         self._state &= ~PAUSED
 
     def close(self) -> None:
-        """Close the client's connection, once what was written to it is sent; the upstream's goes with it."""
-        if self._state & (CLOSED | GONE):
+        """Close the client's connection, and with it the upstream's; nothing happens where it was closed before.
+
+        What was passed on before is still sent; what the proxy holds is lost, and so is what the running callback lets pass. Raises `GoneError` once it is gone.
+        """
+        self._check_living()
+        if self._state & CLOSED:
             return
         self._state |= CLOSED
         host = self._host
         host.call_for(self.context_id, host.hostcalls.close_stream, int(StreamType.DOWNSTREAM))
-
-    def close_upstream(self) -> None:
-        """Close the connection to the upstream; the client's stays until the proxy closes it."""
-        if self._state & GONE:
-            return
-        host = self._host
-        host.call_for(self.context_id, host.hostcalls.close_stream, int(StreamType.UPSTREAM))

@@ -276,25 +276,6 @@ def test_a_stream_cannot_be_answered_from_another_ones_callback(start: "StartPro
     assert "PhaseError: no local response from here" in proxy.host.messages(LogLevel.ERROR)[0]
 
 
-def test_nothing_more_is_asked_of_the_host_for_a_stream_that_is_gone(start: "StartProxy") -> None:
-    class Plugin(Waiting):
-        def on_log(self) -> None:
-            self.streams[0].continue_request()
-            self.streams[0].send_local_response(503)
-            self.streams[0].reset()
-
-    proxy = start(Plugin)
-    paused = proxy.stream()
-    paused.request_headers()
-    proxy.call("on_delete", paused.context_id)
-    proxy.call("on_log", 1)
-    assert (paused.side.continued, paused.side.local_responses, paused.side.closed) == ([], [], [])
-    assert proxy.host.messages(LogLevel.WARN) == [
-        "the request does not go on: the stream was answered, closed or is over",
-        "local response 503 ignored: the stream was answered or closed before",
-    ]
-
-
 def test_a_paused_stream_can_be_answered_from_a_callback_of_the_plugin(start: "StartProxy") -> None:
     class Plugin(Waiting):
         def on_configure(self) -> None:
