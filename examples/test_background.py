@@ -3,6 +3,7 @@
 import json
 import re
 import zlib
+from collections.abc import Callable
 
 import pytest
 
@@ -22,25 +23,33 @@ def said(proxy: Proxy) -> list[str]:
     return [record.message for record in proxy.logs if record.level in (LogLevel.INFO, LogLevel.WARN)]
 
 
+def wait_until(proxy: Proxy, happened: Callable[[], bool]) -> None:
+    """Let time pass until something has happened."""
+    for _ in range(100):
+        if happened():
+            return
+        proxy.advance(0.1)
+    pytest.fail(f"it does not happen; {proxy.logs}")
+
+
 def test_dispatch_call_on_tick_calls_every_second(start_proxy: StartProxy) -> None:
     proxy = start_proxy(root_id="dispatch_call_on_tick", clusters={"web_service": respond(200, {"x-a": "b"})})
-    proxy.advance(2.7)
+    proxy.advance(2.5)
+    wait_until(proxy, lambda: any(call.startswith("call 2: 200 {") for call in said(proxy)))
     calls = said(proxy)
-    assert [call.partition(" {")[0] for call in calls[:2]] == ["call 1: 200", "call 2: 200"]
     assert all("'x-a': 'b'" in call for call in calls)
-    assert len(calls) == 2 or proxy.host == "envoy"  # where time is real
+    assert len(calls) == 2 or (proxy.host == "envoy" and len(calls) > 2)  # its main thread has a plugin of its own
 
 
 def test_dispatch_call_on_tick_goes_on_after_failures(start_proxy: StartProxy) -> None:
     proxy = start_proxy(root_id="dispatch_call_on_tick", clusters={"web_service": Absent()})
-    proxy.advance(2.7)
-    calls = [call.partition(" to ")[0] for call in said(proxy)]
-    assert calls[:2] == ["call 1: callout", "call 2: callout"]
+    wait_until(proxy, lambda: any(call.startswith("call 2: callout to cluster") for call in said(proxy)))
 
 
 def test_foreign_call_on_tick_calls_every_second(start_proxy: StartProxy) -> None:
     proxy = start_proxy(root_id="foreign_call_on_tick")
     proxy.advance(2.5)
+    wait_until(proxy, lambda: len(said(proxy)) >= 2)
     results = [message.removeprefix("compress: ") for message in said(proxy)]
     assert len(results) == 2 or (proxy.host == "envoy" and len(results) > 2)
     assert {zlib.decompress(bytes.fromhex(result)) for result in results} == {b"hello world!"}
@@ -51,31 +60,33 @@ def test_postpone_requests_holds_them_until_the_next_tick(start_proxy: StartProx
     proxy.abandon("GET", "/left")
     exchange = proxy.get("/")
     assert exchange.status == 200
-    left, postponed, resumed = said(proxy)
+    left, *_, postponed, resumed = said(proxy)
     assert left.startswith("postpone #")
     assert resumed == postponed.replace("postpone", "resume")
+    assert len(said(proxy)) == 3 or proxy.host == "envoy"  # where a tick may be sooner than the client leaves
 
 
 def test_key_refresh_knows_who_may_pass(start_proxy: StartProxy) -> None:
     keys = {"k1": "shop"}
 
+    def passes(key: str) -> bool:
+        return proxy.get("/", headers={"x-api-key": key}).status == 200
+
     def fetch(_: UpstreamRequest) -> UpstreamResponse:
         return respond(200, {}, json.dumps(keys) if keys else "broken")
 
     proxy = start_proxy(configuration="0.3", root_id="key_refresh", clusters={"keys": fetch})
-    proxy.advance(0.2)
+    wait_until(proxy, lambda: passes("k1"))
     exchange = proxy.get("/", headers={"x-api-key": "k1"})
     assert exchange.upstream is not None
     assert exchange.upstream.headers["x-client"] == "shop"
-    assert proxy.get("/", headers={"x-api-key": "k2"}).status == 401
+    assert not passes("k2")
     assert proxy.get("/").status == 401
     keys["k2"] = "front"
-    proxy.advance(0.7)
-    assert proxy.get("/", headers={"x-api-key": "k2"}).status == 200
+    wait_until(proxy, lambda: passes("k2"))
     keys.clear()
-    proxy.advance(0.7)
-    assert proxy.get("/", headers={"x-api-key": "k2"}).status == 200
-    assert said(proxy)[0].startswith("the keys stay as they were: ")
+    wait_until(proxy, lambda: any(line.startswith("the keys stay as they were: ") for line in said(proxy)))
+    assert passes("k2")
 
 
 class Tokens:
@@ -140,11 +151,7 @@ def test_flush_on_done_reports_before_the_end(start_proxy: StartProxy) -> None:
     for _ in range(3):
         proxy.get("/")
     proxy.stop()
-    for _ in range(100):
-        if "3" in reports.received:
-            break
-        other.advance(0.1)
-    assert "3" in reports.received
+    wait_until(other, lambda: "3" in reports.received)
 
 
 @pytest.mark.hosts("envoy")  # the emulator keeps a VM until its last plugin is done

@@ -14,7 +14,7 @@ def said(proxy: Proxy) -> list[str]:
 
 def test_hello_world_tells_the_time_every_second(start_proxy: StartProxy) -> None:
     proxy = start_proxy(root_id="hello_world")
-    proxy.advance(2.5)
+    proxy.advance(2.9)
     hello, *told = said(proxy)
     assert hello == "Hello, World!"
     assert len(told) == 2 or (proxy.host == "envoy" and len(told) > 2)  # its main thread has a plugin of its own
