@@ -61,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_build(commands.add_parser("build", help="build an extension into one .wasm file"))
     _add_run(commands.add_parser("run", help="build an extension and run it in Envoy until interrupted"))
     _add_request(commands.add_parser("request", help="send one request through an extension and show what came of it"))
+    _add_test(
+        commands.add_parser("test", help="run an extension's or a module's tests without code: cases in YAML files")
+    )
     _add_inspect(commands.add_parser("inspect", help="show what a .wasm file consists of"))
     return parser
 
@@ -225,6 +228,57 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
                 allow_on_headers_stop_iteration=options.allow_on_headers_stop_iteration,
                 host=options.host,
                 json=options.json,
+            )
+        )
+
+    parser.set_defaults(command=command)
+
+
+_HOSTS = ("native", "wasm", "envoy")
+
+
+def _hosts(text: str) -> list[str]:
+    hosts = [name.strip() for name in text.split(",")]
+    for name in hosts:
+        if name not in _HOSTS:
+            raise InputError(f"--host {text!r}: unknown host {name!r}; hosts are {', '.join(_HOSTS)}")
+    return [name for name in _HOSTS if name in hosts]
+
+
+def _add_test(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source", metavar="DIR|FILE.wasm", type=_folder_or_module, help="an extension's folder, or a module"
+    )
+    parser.add_argument(
+        "cases",
+        metavar="CASES",
+        type=_folder_or_module,
+        nargs="*",
+        help="YAML files of cases, or folders with *.proxy-wasm.yaml in them (default: those in DIR, or beside the module)",
+    )
+    parser.add_argument(
+        "--host",
+        metavar="HOSTS",
+        dest="hosts",
+        type=_hosts,
+        default=[],
+        help="native, wasm, envoy, or several with commas between (default: native for a folder, wasm for a module)",
+    )
+    parser.add_argument("-k", metavar="TEXT", dest="select", default="", help="only cases with this in their names")
+    parser.add_argument("--json", action="store_true", help="print one JSON array")
+    parser.add_argument("--junit", metavar="FILE", type=Path, help="write the results as JUnit XML, too")
+
+    def command(options: argparse.Namespace) -> int:
+        from proxy_wasm.cli.test import TestOptions, run  # noqa: PLC0415
+
+        return run(
+            TestOptions(
+                source=options.source,
+                cases=options.cases,
+                hosts=options.hosts,
+                select=options.select,
+                json=options.json,
+                junit=options.junit,
             )
         )
 

@@ -7,11 +7,11 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from proxy_wasm.build import BuildError, Project, SettingsError
-from proxy_wasm.build.tracebacks import explain_native
+from proxy_wasm.build import BuildError, SettingsError
 from proxy_wasm.cli.addresses import UserCluster
 from proxy_wasm.cli.clusters import served
 from proxy_wasm.cli.errors import InputError, told
+from proxy_wasm.cli.extensions import check_host, default_host, prepare
 from proxy_wasm.cli.progress import terminal_progress
 from proxy_wasm.cli.text import log_line, printable
 from proxy_wasm.emulator import EmulatorError
@@ -57,16 +57,12 @@ def _exchange(options: RequestOptions) -> tuple[Exchange, list[LogRecord]]:
             raise InputError(msg)
     progress = terminal_progress()
     extension = Extension(options.source, progress)
-    host = open_host(options.host or ("wasm" if extension.is_module else "native"))
-    if host.name == "native" and extension.is_module:
-        msg = f"{options.source}: --host native runs an extension's sources; give its folder"
-        raise InputError(msg)
+    host = open_host(options.host or default_host(extension))
+    check_host(extension, host.name)
     configuration = None if options.configuration is None else options.configuration.read_bytes()
     try:
-        if host.name == "native":
-            _import_plugins(extension)
-        else:
-            extension.module()
+        prepare(extension, host.name)
+        if host.name != "native":
             progress("starting Envoy" if host.name == "envoy" else "compiling the module")
         settings = PluginSettings(
             configuration,
@@ -79,18 +75,6 @@ def _exchange(options: RequestOptions) -> tuple[Exchange, list[LogRecord]]:
         return exchange, proxy.logs
     finally:
         host.close()
-
-
-def _import_plugins(extension: Extension) -> None:
-    try:
-        extension.plugins()
-    except (BuildError, PluginReferenceError):
-        raise
-    except Exception as error:
-        explained = explain_native(error, Project.load(extension.path))
-        if explained is None:
-            raise
-        raise explained from error
 
 
 def _as_json(exchange: Exchange, logs: list[LogRecord]) -> dict[str, Any]:

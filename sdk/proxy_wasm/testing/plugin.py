@@ -18,37 +18,13 @@ import pytest
 
 from proxy_wasm.build.settings import Project, SettingsError
 from proxy_wasm.emulator.clusters import Cluster
-from proxy_wasm.testing.extension import Extension
-from proxy_wasm.testing.hosts import HOST_NAMES, Host, HostName, PluginSettings, open_host
+from proxy_wasm.testing.cases.files import SUFFIX
+from proxy_wasm.testing.hosts import HOST_NAMES, HostName, PluginSettings
 from proxy_wasm.testing.proxy import Configuration, Proxy, StartProxy, configuration_bytes
+from proxy_wasm.testing.session import SESSION, Session
 
 _HOST_PROPERTY = "proxy-wasm host"
 _OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
-
-
-class Session:
-    """What all tests of a run share: hosts and extensions."""
-
-    def __init__(self) -> None:
-        self._hosts: dict[HostName, Host] = {}
-        self._extensions: dict[Path, Extension] = {}
-
-    def host(self, name: HostName) -> Host:
-        if name not in self._hosts:
-            self._hosts[name] = open_host(name)
-        return self._hosts[name]
-
-    def extension(self, path: Path) -> Extension:
-        return self._extensions.setdefault(path, Extension(path))
-
-    def close(self) -> None:
-        with ExitStack() as stack:
-            for host in self._hosts.values():
-                stack.callback(host.close)
-        self._hosts.clear()
-
-
-_SESSION = pytest.StashKey[Session]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -63,11 +39,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "hosts(*names): run a test of a filter on these hosts only: native, wasm, envoy")
     _selected_hosts(config)
-    config.stash[_SESSION] = Session()
+    config.stash[SESSION] = Session()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if (session := config.stash.get(_SESSION, None)) is not None:
+    if (session := config.stash.get(SESSION, None)) is not None:
         session.close()
 
 
@@ -82,6 +58,15 @@ def _known(named: list[str], place: str) -> list[HostName]:
             msg = f"{place}: unknown host {name!r}; hosts are {', '.join(HOST_NAMES)}"
             raise pytest.UsageError(msg)
     return [name for name in HOST_NAMES if name in named]
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Files of cases: tests without code."""
+    if not file_path.name.endswith(SUFFIX):
+        return None
+    from proxy_wasm.testing.cases.collection import CasesCollector  # noqa: PLC0415 - most runs have none
+
+    return CasesCollector.made(parent, file_path)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -108,6 +93,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _host_of(item: pytest.Item) -> HostName | None:
     """The host that a test runs on; `None` for tests of anything else."""
+    if hasattr(item, "proxy_host"):
+        return cast("HostName", getattr(item, "proxy_host"))  # noqa: B009 - of a case, which is no function
     call = cast("pytest.Function", item).callspec if hasattr(item, "callspec") else None
     return None if call is None else cast("HostName | None", call.params.get("proxy_host"))
 
@@ -121,7 +108,7 @@ def proxy_host(request: pytest.FixtureRequest) -> HostName:
 @pytest.fixture
 def start_proxy(request: pytest.FixtureRequest, proxy_host: HostName) -> Iterator[StartProxy]:
     """Starts a proxy with a plugin in it; see `StartProxy`."""
-    session = request.config.stash[_SESSION]
+    session = request.config.stash[SESSION]
     with ExitStack() as running:
 
         def start(  # noqa: PLR0913 - as `StartProxy`

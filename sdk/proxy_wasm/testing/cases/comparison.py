@@ -53,7 +53,7 @@ def _response_differences(
     expected: ResponseExpectation, exchange: Exchange, *, reset_matters: bool
 ) -> Iterator[Difference]:
     if expected.status not in (None, exchange.status):
-        yield Difference("response.status", str(expected.status), _told(exchange))
+        yield Difference("response.status", str(expected.status), str(exchange.status))
     if exchange.reset != bool(expected.reset) and (reset_matters or expected.reset is not None):
         yield Difference("response.reset", str(bool(expected.reset)).lower(), str(exchange.reset).lower())
     yield from _header_differences("response.headers", expected.headers, exchange.headers)

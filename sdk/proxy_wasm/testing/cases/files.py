@@ -13,9 +13,21 @@ SUFFIX = ".proxy-wasm.yaml"
 """What the names of files of cases end in."""
 
 
-def find(folder: Path) -> Iterator[Path]:
-    """The files of cases in a folder and those below it, but for hidden ones."""
-    for path in sorted(folder.rglob(f"*{SUFFIX}")):
+def load(path: Path) -> CaseFile:
+    """The cases of a file; raises `CasesError` where something is wrong with them, `OSError` where there is no such file."""
+    try:
+        from proxy_wasm.testing.cases import format as yaml_format  # noqa: PLC0415 - the one part that needs PyYAML
+    except ModuleNotFoundError as error:
+        if error.name != "yaml":
+            raise
+        raise CasesError(f"{path}: to read it PyYAML is missing: pip install 'proxy-wasm[test]'") from error
+    return yaml_format.load(path)
+
+
+def find(folder: Path, *, deep: bool = True) -> Iterator[Path]:
+    """The files of cases in a folder and, where `deep`, those below it, but for hidden ones."""
+    pattern = f"*{SUFFIX}"
+    for path in sorted(folder.rglob(pattern) if deep else folder.glob(pattern)):
         if not any(part.startswith(".") for part in path.relative_to(folder).parts):
             yield path
 
