@@ -6,7 +6,7 @@ import pytest
 
 from proxy_wasm.abi.enums import LogLevel, MapType, Status
 from proxy_wasm.abi.hostcalls import Hostcalls, current
-from proxy_wasm.emulator import Emulator, Request, VmFailed
+from proxy_wasm.emulator import Emulator, FailurePolicy, Request, VmFailed
 from proxy_wasm.emulator.native_guest import callbacks_guest
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def test_a_plugin_that_fails_open_lets_streams_pass_after_its_vm_failed(start: "
     def on_request_headers(*_: object) -> int:
         raise ValueError
 
-    plugin = start(plugin={"fail_open": True}, on_request_headers=on_request_headers)
+    plugin = start(plugin={"failure_policy": FailurePolicy.OPEN}, on_request_headers=on_request_headers)
     assert [plugin.exchange(Request("POST", body=b"x")).status for _ in range(2)] == [200, 200]
 
 

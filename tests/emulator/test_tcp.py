@@ -6,7 +6,7 @@ import pytest
 
 from proxy_wasm.abi.enums import BufferType, PeerType, Status, StreamType
 from proxy_wasm.abi.hostcalls import Hostcalls
-from proxy_wasm.emulator import Plugin, TcpStream, UpstreamResponse
+from proxy_wasm.emulator import FailurePolicy, Plugin, TcpStream, UpstreamResponse
 
 if TYPE_CHECKING:
     from conftest import Handler, Start, StatusOf
@@ -33,7 +33,7 @@ class Recorder:
     def __init__(self, start: "Start", fail_open: bool = False, /, **handlers: "Handler") -> None:
         self.heard: list[Any] = []
         self.plugin: Plugin = start(
-            plugin={"fail_open": fail_open},
+            plugin={"failure_policy": FailurePolicy.OPEN if fail_open else FailurePolicy.CLOSED},
             emulator={"clusters": {"a": UpstreamResponse()}},
             **{name: self._recording(name, handlers.get(name)) for name in CALLBACKS},
             **{name: handler for name, handler in handlers.items() if name not in CALLBACKS},

@@ -9,6 +9,7 @@ from proxy_wasm.emulator.clock import Clock
 from proxy_wasm.emulator.emulator import Emulator
 from proxy_wasm.emulator.errors import ConfigurationRejected, EmulatorError, ModuleRefused, StreamPaused, VmFailed
 from proxy_wasm.emulator.exchange import Exchange, Request, UpstreamRequest, UpstreamResponse
+from proxy_wasm.emulator.failure_policy import FailurePolicy
 from proxy_wasm.emulator.guest import GuestFactory
 from proxy_wasm.emulator.guests import native_guest, wasm_guest
 from proxy_wasm.emulator.header_map import HeaderMap
@@ -24,6 +25,7 @@ __all__ = [
     "Emulator",
     "EmulatorError",
     "Exchange",
+    "FailurePolicy",
     "GuestFactory",
     "HeaderMap",
     "HttpStream",

@@ -33,7 +33,7 @@ class VmHostcalls:
             raise HostError("log", Status.BAD_ARGUMENT)
         context = self._vm.context
         root_id = context.plugin.root_id if context.context_id else ""
-        self._vm.log.write(level, message, root_id=root_id, context_id=context.context_id)
+        self._vm.log.write(level, message, root_id=root_id, context_id=context.context_id, thread=self._vm.thread)
 
     def get_log_level(self) -> int:
         return int(self._vm.log.level)
@@ -203,7 +203,8 @@ class VmHostcalls:
     def http_call(
         self, upstream: bytes, headers: bytes, body: bytes, trailers: bytes, timeout_milliseconds: int
     ) -> int:
-        return self._plugin.http_calls.start(upstream, headers, body, trailers, timeout_milliseconds)
+        del trailers  # Envoy's client for callouts drops them
+        return self._plugin.http_calls.start(upstream, headers, body, timeout_milliseconds)
 
     def grpc_call(
         self,

@@ -55,8 +55,11 @@ class Vm:
         vm_id: str,
         configuration: bytes,
         environment: Mapping[str, str],
+        thread: str = "",
     ) -> None:
         self.vm_id = vm_id
+        self.thread = thread
+        """Which thread of the proxy it belongs to."""
         self.configuration = configuration
         self.log = surroundings.log
         self.clock = surroundings.clock
@@ -70,6 +73,8 @@ class Vm:
         self.contexts: dict[int, Context] = {}
         self.failed = ""
         """How the guest trapped; empty while all is well."""
+        self.crashed = False
+        """Whether the guest did what crashes a real proxy."""
         self.stop_iteration = False
         """Whether the running callback sent a local response."""
         self._after_call: deque[Callable[[], None]] = deque()
@@ -155,11 +160,12 @@ class Vm:
 
     def crash(self, hostcall: str, why: str = "the stream has ended") -> None:
         """The guest does what crashes a real proxy, such as answering an ended stream."""
+        self.crashed = True
         self.failed = f"{hostcall}: {why}; a real Envoy crashes here"
-        self.log.write(LogLevel.CRITICAL, to_bytes(self.failed), from_host=True)
+        self._report(LogLevel.CRITICAL, self.failed)
 
     def _report(self, level: LogLevel, message: str) -> None:
-        self.log.write(level, to_bytes(message), from_host=True)
+        self.log.write(level, to_bytes(message), from_host=True, thread=self.thread)
 
     def _fail(self, function: str, how: str) -> None:
         self.failed = f"Function: {function} failed: {how}"
