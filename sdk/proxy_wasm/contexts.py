@@ -122,8 +122,8 @@ class PluginContext(Context):
     def on_done(self) -> object:
         """The proxy is about to drop the plugin: its configuration changed, or the proxy is shutting down.
 
-        Tasks end now. A plugin that needs more time makes this `async`, and is dropped when it has ended; or returns
-        `False`, and calls `done` later.
+        Its tasks end now. A plugin that needs more time makes this `async`, and is dropped when it has ended; or returns `False`, and calls `done`
+        later. Envoy (1.40) waits only as long as another plugin keeps the VM: where it goes with this one, what is awaited here never comes.
         """
 
     def done(self) -> None:
