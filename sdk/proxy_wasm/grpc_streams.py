@@ -1,8 +1,8 @@
 """gRPC streams: any number of messages each way.
 
 The proxy has no way to hold a service back, so what arrives is kept until it is read, up to `MAX_UNREAD` bytes. Of a stream that is given up the
-proxy is told a moment later, on the plugin's own tick: it may be at work on that very stream, and Envoy before 1.40 then goes on with
-memory it has freed.
+proxy is told a moment later, on the plugin's own tick. It may be at work on that very stream, with more messages to hand out, and Envoy frees
+what belongs to the stream at once (`Context::grpcCancel`, `AsyncStreamImpl::onData`).
 """
 
 # A stream is made by the contexts and fed by the dispatcher.
