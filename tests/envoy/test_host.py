@@ -8,6 +8,7 @@ import pytest
 
 from proxy_wasm.emulator import Request, StreamPaused, UpstreamRequest, UpstreamResponse
 from proxy_wasm.emulator.clusters import Answering, grpc_unary
+from proxy_wasm.emulator.exchange import Disconnect
 from proxy_wasm.emulator.header_map import HeaderMap
 from proxy_wasm.envoy import WasmFilter
 from proxy_wasm.testing import Extension, PluginSettings
@@ -66,10 +67,10 @@ def test_what_is_logged_in_worker_and_main_thread_alike_is_told_once(host: Envoy
 
 def test_a_client_that_disconnects_gets_no_response(host: EnvoyHost, module: Path) -> None:
     plugin = host.start(Extension(module), PluginSettings())
-    exchange = plugin.abandon(request(x_pause="1"), hello, 0.05)
+    exchange = plugin.abandon(request(x_pause="1"), hello, Disconnect(0.05), 5)
     assert (exchange.status, exchange.reset, exchange.upstream) == (0, True, None)
     assert [record.message for record in exchange.logs] == ["on_log", "on_done"]
-    assert plugin.abandon(request(), hello, 0.3).body == b"hello"
+    assert plugin.abandon(request(), hello, Disconnect(0.3), 5).body == b"hello"
     plugin.stop()
 
 

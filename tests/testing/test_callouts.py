@@ -44,6 +44,7 @@ def fail(_: object) -> UpstreamResponse:
         ("x-call", Answering(respond(), delay=2), 504, "upstream request timeout"),
         ("x-call", Silent(), 504, "upstream request timeout"),
         ("x-call", Closing(), 503, BEFORE + "connection termination"),
+        ("x-call", respond(200, body=["be", "gun"], breaks="close"), 599, ""),
         ("x-call", Absent(), 503, BEFORE + "remote connection failure"),
         ("x-call", NoHosts(), 410, ""),
         ("x-grpc", grpc_unary({"/echo.Echo/Say": bytes.upper}), 200, "HI"),

@@ -6,10 +6,13 @@ the hop's, not the message's, and pseudo-headers are attributes.
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from proxy_wasm.emulator.header_map import HeaderMap, to_text
 from proxy_wasm.emulator.log import LogRecord
+
+Break: TypeAlias = Literal["", "close", "reset"]
+"""How an upstream's connection ends in the middle of its response, if it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,8 @@ class Request:
     trailers: HeaderMap = field(default_factory=HeaderMap)
     authority: str = "localhost"
     scheme: str = "http"
+    pieces: tuple[bytes, ...] = ()
+    """What the body is sent in, one after the other; unless told, it is sent at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,22 @@ class UpstreamResponse:
     headers: HeaderMap = field(default_factory=HeaderMap)
     body: bytes = b""
     trailers: HeaderMap = field(default_factory=HeaderMap)
+    pieces: tuple[bytes, ...] = ()
+    """What the body is sent in, one after the other; unless told, it is sent at once."""
+    breaks: Break = ""
+    """Whether the upstream's connection ends here: the response is never whole, and no trailers come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """When a client leaves before its exchange is over: one of these moments."""
+
+    after: float | None = None
+    """So many seconds after it sent its request."""
+    after_sending: int | None = None
+    """Once it has sent the headers and so many pieces of the body, which are not all of them."""
+    after_receiving: int | None = None
+    """Once it has received the response's headers and at least so many bytes of its body."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ def response_headers(response: UpstreamResponse, *, is_head: bool) -> HeaderMap:
     for name, value in joined(response.headers.without(*HOP_BY_HOP[:3]), JOINED_IN_RESPONSES).raw:
         headers.add(name, value)
     if response.status not in BODILESS_STATUSES and "content-length" not in headers and not is_head:
-        if response.trailers:
+        if response.trailers or response.breaks:
             headers.set("transfer-encoding", "chunked")
         elif "transfer-encoding" not in headers:
             headers.add("content-length", str(len(response.body)))

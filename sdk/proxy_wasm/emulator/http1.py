@@ -16,20 +16,29 @@ The rules are those of Envoy's HTTP/1 codec (source/common/http/http1/codec_impl
 What Envoy adds on its own is left out: `x-forwarded-proto`, `x-request-id`, `x-envoy-*`, `server`, `date`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from proxy_wasm.emulator import framing
 from proxy_wasm.emulator.clock import NANOSECONDS
+from proxy_wasm.emulator.clusters import Closing, Silent
 from proxy_wasm.emulator.errors import StreamPaused
-from proxy_wasm.emulator.exchange import Exchange, Request, UpstreamRequest, UpstreamResponse
+from proxy_wasm.emulator.exchange import Disconnect, Exchange, Request, UpstreamRequest, UpstreamResponse
 from proxy_wasm.emulator.half_stream import Flow, HalfStream, Message
 from proxy_wasm.emulator.header_map import HeaderMap
 from proxy_wasm.emulator.header_maps import JOINED_IN_REQUESTS, joined
+from proxy_wasm.emulator.http_calls import CLOSED
 from proxy_wasm.emulator.http_stream import HttpStream
 
 TIMEOUT = 30.0
 """Seconds of the clock that a client waits for its response."""
+
+Answer: TypeAlias = UpstreamResponse | Closing | Silent
+"""What an upstream does with a request: it responds, closes the connection in place of a response, or never answers."""
+Upstream: TypeAlias = Callable[[UpstreamRequest], Answer]
+
+_STAYS = Disconnect()
 
 
 def default_upstream(request: UpstreamRequest) -> UpstreamResponse:
@@ -43,8 +52,9 @@ class Driver:
     """Plays client and upstream of one stream."""
 
     stream: HttpStream
-    upstream: Callable[[UpstreamRequest], UpstreamResponse]
+    upstream: Upstream
     chunk_size: int = 0
+    disconnect: Disconnect = _STAYS
 
     def run(self, request: Request, *, log_start: int, timeout: float = TIMEOUT) -> Exchange:
         """The exchange that `request` leads to; `StreamPaused` where it takes longer than `timeout` seconds of the clock."""
@@ -56,10 +66,15 @@ class Driver:
             raise StreamPaused(problem)
         return self._exchange(request, reached, log_start)
 
-    def abandon(self, request: Request, *, log_start: int, after: float) -> Exchange:
-        """The exchange as far as it comes before the client disconnects, `after` that many seconds of the clock."""
-        reached = self._pass(request, after)
+    def abandon(self, request: Request, *, log_start: int, timeout: float = TIMEOUT) -> Exchange:
+        """The exchange as far as it comes before `disconnect`; `StreamPaused` where that takes longer than `timeout` seconds."""
+        after = self.disconnect.after
+        reached = self._pass(request, timeout if after is None else after)
+        left = self.stream.closed or after is not None
         self.stream.close()
+        if not left:
+            msg = f"the client got less than {self.disconnect.after_receiving} bytes of a response's body within {timeout:g} seconds"
+            raise StreamPaused(msg)
         return self._exchange(request, reached, log_start)
 
     def _pass(self, request: Request, timeout: float) -> UpstreamRequest | None:
@@ -71,7 +86,8 @@ class Driver:
         while True:
             if reached is None and self.stream.request.sent.ended and self.stream.response.headers is None:
                 reached = self._upstream_request()
-                self._send_response(self.upstream(reached), is_head=reached.method == "HEAD")
+                self._answer(self.upstream(reached), is_head=reached.method == "HEAD")
+            self._leave_if_enough_came()
             if self.stream.closed:
                 break
             if not clock.advance_to_next(deadline):
@@ -89,28 +105,54 @@ class Driver:
         has_body = bool(request.body or request.trailers) or "transfer-encoding" in request.headers
         stream.request_headers(headers, end_of_stream=not has_body)
         if has_body:
-            for piece in self._pieces(request.body):
+            for number, piece in enumerate(self._pieces(request.body, request.pieces)):
+                if number == self.disconnect.after_sending:
+                    stream.close()
+                    return
                 stream.request_body(piece)
             if request.trailers:
                 stream.request_trailers(request.trailers)
             else:
                 stream.request_body(b"", end_of_stream=True)
 
+    def _answer(self, answer: Answer, *, is_head: bool) -> None:
+        if isinstance(answer, Closing):
+            self.stream.answer_for_upstream(CLOSED)
+        elif isinstance(answer, UpstreamResponse):
+            self._send_response(answer, is_head=is_head)
+
     def _send_response(self, response: UpstreamResponse, *, is_head: bool) -> None:
         stream = self.stream
         headers = framing.response_headers(response, is_head=is_head)
         may_have_body = not is_head and response.status not in framing.BODILESS_STATUSES
-        has_body = may_have_body and bool(response.body or response.trailers or "transfer-encoding" in headers)
+        has_body = may_have_body and bool(
+            response.body or response.trailers or response.breaks or "transfer-encoding" in headers
+        )
         stream.response_headers(headers, end_of_stream=not has_body)
         if has_body:
-            for piece in self._pieces(response.body):
+            for piece in self._pieces(response.body, response.pieces):
+                self._leave_if_enough_came()
                 stream.response_body(piece)
-            if response.trailers:
+            # The last byte of a length that was announced ends the response.
+            if response.breaks or response.trailers or "content-length" not in headers:
+                self._leave_if_enough_came()
+            if response.breaks:
+                stream.break_response()
+            elif response.trailers:
                 stream.response_trailers(response.trailers)
             else:
                 stream.response_body(b"", end_of_stream=True)
 
-    def _pieces(self, body: bytes) -> Iterator[bytes]:
+    def _leave_if_enough_came(self) -> None:
+        """Disconnect, where the client has received what it waited for."""
+        sent = self.stream.response.sent
+        wanted = self.disconnect.after_receiving
+        if wanted is not None and sent.headers is not None and len(sent.body) >= wanted:
+            self.stream.close()
+
+    def _pieces(self, body: bytes, pieces: Sequence[bytes]) -> Iterator[bytes]:
+        if pieces:
+            return (piece for piece in pieces if piece)
         size = self.chunk_size or len(body)
         return (body[start : start + size] for start in range(0, len(body), size or 1))
 

@@ -7,6 +7,7 @@ The rules are those of Envoy (source/extensions/common/wasm/context.cc, `httpCal
 * The answer comes once the event at hand is over, always to the plugin's context. Maps and body are there during that callback only, to
   read.
 * Where no response begins, the proxy makes one: 504 for a timeout, 503 for a connection that was refused or closed.
+* A response that breaks off is told of as none at all: no headers, and a status.
 * Calls that are under way when the plugin context goes away are given up.
 """
 
@@ -42,6 +43,8 @@ REFUSED = LocalResponse(
 )
 SERVICE_TIME = "x-envoy-upstream-service-time"
 """The header of each upstream's response that tells how many milliseconds it took; the proxy's own responses have none."""
+_RESET = (11, b"reset")
+"""What `get_status` tells of a response that broke off."""
 _NO_HTTP1 = UpstreamResponse(415)
 """What a gRPC server answers to what is no gRPC."""
 _REQUIRED = (":path", ":method", ":authority")
@@ -72,7 +75,7 @@ class HttpCalls:
         self._timeouts: dict[int, Timer | None] = {}
         """The calls under way."""
 
-    def start(self, cluster_name: bytes, pairs: bytes, body: bytes, trailers: bytes, timeout: int) -> int:
+    def start(self, cluster_name: bytes, pairs: bytes, body: bytes, timeout: int) -> int:
         """The id of a new call; raises what Envoy answers in its place."""
         cluster = self._vm.cluster(to_text(cluster_name))
         headers = request_headers(header_maps.pairs_from_guest(pairs))
@@ -85,7 +88,7 @@ class HttpCalls:
         self._timeouts[call_id] = (
             clock.call_later(timeout * MILLISECOND, lambda: self._time_out(call_id)) if timeout else None
         )
-        request = _request(headers, body, header_maps.pairs_from_guest(trailers))
+        request = _request(headers, body)
         self._vm.shared.post(lambda: self._reach(call_id, cluster, request))
         return call_id
 
@@ -111,26 +114,44 @@ class HttpCalls:
                 delay = round(server.delay * NANOSECONDS)
                 self._vm.clock.call_later(delay, lambda: self._answer_later(call_id, request, response, server.delay))
             else:
-                self._answer(call_id, _received(request, response, 0.0))
+                self._answer_with(call_id, request, response, 0.0)
 
     def _answer_later(self, call_id: int, request: UpstreamRequest, response: UpstreamResponse, delay: float) -> None:
-        self._answer(call_id, _received(request, response, delay))
+        self._answer_with(call_id, request, response, delay)
         self._vm.shared.run_posted()
+
+    def _answer_with(self, call_id: int, request: UpstreamRequest, response: UpstreamResponse, delay: float) -> None:
+        if response.breaks:
+            self._fail(call_id)
+        else:
+            self._answer(call_id, _received(request, response, delay))
+
+    def _fail(self, call_id: int) -> None:
+        """A response broke off: the plugin is told of none."""
+        if self._end(call_id):
+            self._plugin.status = _RESET
+            self._plugin.tell("on_http_call_response", call_id, 0, 0, 0)
 
     def _time_out(self, call_id: int) -> None:
         self._answer_locally(call_id, TIMED_OUT)
         self._vm.shared.run_posted()
+
+    def _end(self, call_id: int) -> bool:
+        """The call is over; false where it was before."""
+        if call_id not in self._timeouts:
+            return False
+        timer = self._timeouts.pop(call_id)
+        if timer is not None:
+            timer.cancel()
+        return True
 
     def _answer_locally(self, call_id: int, response: LocalResponse) -> None:
         headers, body = response.message(None)
         self._answer(call_id, _Response(headers, body))
 
     def _answer(self, call_id: int, response: _Response) -> None:
-        if call_id not in self._timeouts:
+        if not self._end(call_id):
             return
-        timer = self._timeouts.pop(call_id)
-        if timer is not None:
-            timer.cancel()
         received = self._plugin.received
         received.http_body = response.body
         received.maps[MapType.HTTP_CALL_RESPONSE_HEADERS] = response.headers
@@ -150,12 +171,12 @@ def request_headers(pairs: list[tuple[bytes, bytes]]) -> HeaderMap:
     return headers
 
 
-def _request(headers: HeaderMap, body: bytes, trailers: list[tuple[bytes, bytes]]) -> UpstreamRequest:
-    """What arrives over HTTP/1.1: a body's length is known, so no trailers can follow it."""
+def _request(headers: HeaderMap, body: bytes) -> UpstreamRequest:
+    """What arrives: Envoy's client for callouts sends no trailers."""
     arriving = headers.without(*framing.HOP_BY_HOP)
     if body:
         arriving.set("content-length", str(len(body)))
-    elif not trailers and "content-length" not in arriving and headers[":method"] not in framing.BODILESS_METHODS:
+    elif "content-length" not in arriving and headers[":method"] not in framing.BODILESS_METHODS:
         arriving.add("content-length", "0")
     return UpstreamRequest(
         method=headers[":method"],
@@ -163,7 +184,6 @@ def _request(headers: HeaderMap, body: bytes, trailers: list[tuple[bytes, bytes]
         authority=headers[":authority"],
         headers=arriving,
         body=body,
-        trailers=HeaderMap(() if body else trailers),
         scheme=headers.get(":scheme", "http"),
     )
 

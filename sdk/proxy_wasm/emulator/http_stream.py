@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 FAIL_DETAILS = "wasm_fail_stream"
 CLOSE_DETAILS = "wasm_close_stream"
 UPSTREAM_DETAILS = "via_upstream"
+_BROKEN_DETAILS = "upstream_reset_after_response_started{protocol_error}"
+"""HTTP/1 takes the early end of a connection, however it ends, for a mistake of the upstream's."""
 _DISCONNECT_DETAILS = "downstream_remote_disconnect"
 _GRPC_UNAVAILABLE = 14
 _STOP = {
@@ -119,7 +121,7 @@ class HttpStream(Context):
     def close(self) -> None:
         """The client goes away; nothing, where the stream is closed already."""
         if not self.closed:
-            self.details = self.details or _DISCONNECT_DETAILS
+            self.details = _DISCONNECT_DETAILS
             self._break_off()
         self.vm.shared.run_posted()
 
@@ -145,6 +147,19 @@ class HttpStream(Context):
         """The upstream ends its response with trailers."""
         if not self.closed and self.local_response is None:
             self.response.receive_trailers(HeaderMap(trailers))
+        self.vm.shared.run_posted()
+
+    def break_response(self) -> None:
+        """The upstream's connection breaks in the middle of its response, and so does the client's."""
+        if not self.closed and self.local_response is None:
+            self.details = _BROKEN_DETAILS
+            self._break_off()
+        self.vm.shared.run_posted()
+
+    def answer_for_upstream(self, response: LocalResponse) -> None:
+        """The proxy answers in place of an upstream that cannot; the response passes the filter."""
+        if not self.closed:
+            self._answer(response)
         self.vm.shared.run_posted()
 
     def response_metadata(self, metadata: Mapping[str, str]) -> None:
@@ -227,6 +242,9 @@ class HttpStream(Context):
             StreamType(stream_type)
         )
         if half is None:
+            return
+        if half is self.response and half.headers is None:
+            self.vm.crash("continue_stream", "there is no response yet")
             return
         self.vm.after_call(lambda: self._resume(half))
         # Whichever half is continued, Envoy lets go of what it shows of the request.

@@ -15,7 +15,7 @@ from proxy_wasm.envoy.configuration import (
 )
 from proxy_wasm.envoy.errors import ClusterTaken, EnvoyError, EnvoyFailed, EnvoyNotFound, FilterRefused, NoResponse
 from proxy_wasm.envoy.filters import FilteredConnection, FilteringEnvoy, Outcome, RunningFilter
-from proxy_wasm.envoy.http1 import Message, encode_request, encode_response
+from proxy_wasm.envoy.http1 import Message, encode_request, encode_request_in_pieces, encode_response
 from proxy_wasm.envoy.log import AccessRecord, LogLine, WasmMessage
 from proxy_wasm.envoy.process import EnvoyProcess
 from proxy_wasm.envoy.upstream import Upstream
@@ -46,6 +46,7 @@ __all__ = [
     "cluster",
     "cluster_without_hosts",
     "encode_request",
+    "encode_request_in_pieces",
     "encode_response",
     "file_access_log",
     "find_envoy",

@@ -13,8 +13,8 @@ from proxy_wasm.emulator.clusters import Absent, Answering, Closing, Cluster, Gr
 from proxy_wasm.emulator.exchange import UpstreamRequest, UpstreamResponse
 from proxy_wasm.emulator.header_map import HeaderMap, to_text
 from proxy_wasm.envoy.configuration import ADDED_TO_CALLOUTS, Json, cluster, cluster_without_hosts
-from proxy_wasm.envoy.http1 import Message, encode_response
-from proxy_wasm.envoy.upstream import Respond, Upstream
+from proxy_wasm.envoy.http1 import Message, encode_response_in_pieces
+from proxy_wasm.envoy.upstream import Pieces, Respond, Response, Upstream
 
 FRAMING = ("transfer-encoding", "connection")
 """Headers that are the hop's, not the message's."""
@@ -64,15 +64,19 @@ def upstream_request(message: Message, added: tuple[str, ...], scheme: str) -> U
     )
 
 
-def encoded(response: UpstreamResponse, message: Message) -> bytes:
+def encoded(response: UpstreamResponse, message: Message) -> bytes | Pieces:
     """A response on the wire, to the request in `message`."""
-    return encode_response(
+    pieces = encode_response_in_pieces(
         response.status,
         response.headers.raw,
-        response.body,
+        response.pieces or (response.body,),
         response.trailers.raw,
         method=to_text(message.start[0]),
+        ends=not response.breaks,
     )
+    if response.pieces or response.breaks:
+        return Pieces(tuple(pieces), response.breaks or "keep")
+    return b"".join(pieces)
 
 
 class _ServedHttp:
@@ -99,7 +103,7 @@ class _ServedHttp:
     def _wait(self, _: Message) -> None:
         self._stopped.wait()
 
-    def _answer(self, answering: Answering, message: Message) -> bytes | None:
+    def _answer(self, answering: Answering, message: Message) -> Response:
         try:
             response = answering.response(upstream_request(message, ADDED_TO_CALLOUTS, "http"))
         except Exception as error:  # noqa: BLE001 - raised again in the test's thread

@@ -33,7 +33,7 @@ from typing import Self
 
 from proxy_wasm.abi.enums import LogLevel
 from proxy_wasm.emulator.clusters import Cluster
-from proxy_wasm.envoy.client import Reply, abandon, send
+from proxy_wasm.envoy.client import LeavingClient, Reply, Wire, abandon, send
 from proxy_wasm.envoy.clusters import ServedCluster, serve
 from proxy_wasm.envoy.configuration import (
     UPSTREAM_CLUSTER,
@@ -53,7 +53,7 @@ from proxy_wasm.envoy.http1 import Message, encode_request, encode_response
 from proxy_wasm.envoy.log import AccessRecord, GrowingFile, LogLine, parse_access_record
 from proxy_wasm.envoy.process import EnvoyProcess
 from proxy_wasm.envoy.tcp import Answer, TcpConnection, TcpUpstream
-from proxy_wasm.envoy.upstream import Respond, Upstream
+from proxy_wasm.envoy.upstream import Respond, Response, Upstream
 
 UPDATE_SECONDS = 120
 """How long Envoy may take to add a filter: it compiles the module."""
@@ -78,7 +78,7 @@ class Outcome:
     response: Message | None
     """`None` where the client's connection was closed without a response; see `whole`."""
     whole: bool
-    """Whether the response came to its end; where not, only its head is known."""
+    """Whether the response came to its end; where not, it is what came of it."""
     upstream: Message | None
     """The last request that reached the upstream whole."""
     access: AccessRecord
@@ -129,17 +129,30 @@ class RunningFilter:
         """The id of the Envoy process."""
         return self._envoy.process.pid
 
-    def exchange(self, request: bytes, respond: Respond, *, method: str = "GET", timeout: float = 30) -> Outcome:
+    def exchange(self, request: Wire, respond: Respond, *, method: str = "GET", timeout: float = 30) -> Outcome:
         """Send an encoded request and answer it with `respond` as the upstream.
 
-        Raises `NoResponse` where there is no complete response within `timeout` seconds, and what `respond` or a function
+        Where the request, or the response, is in pieces, each one is written once Envoy is done with the one before. Raises `NoResponse` where there is no complete response within `timeout` seconds, and what `respond` or a function
         behind a cluster raises.
         """
         return self._envoy.exchange(self, request, respond, method=method, timeout=timeout)
 
-    def abandon(self, request: bytes, respond: Respond, *, method: str = "GET", after: float) -> Outcome:
+    def abandon(self, request: Wire, respond: Respond, *, method: str = "GET", after: float) -> Outcome:
         """Send an encoded request, and disconnect `after` that many seconds: what came of it by then, and of its end."""
         return self._envoy.abandon(self, request, respond, method=method, after=after)
+
+    def abandon_sending(self, pieces: Sequence[bytes], respond: Respond, *, method: str = "GET") -> Outcome:
+        """Send the `pieces` with which a request begins, and disconnect: what came of it."""
+        return self._envoy.abandon_sending(self, pieces, respond, method=method)
+
+    def abandon_receiving(
+        self, request: Wire, respond: Respond, size: int, *, method: str = "GET", timeout: float = 30
+    ) -> Outcome:
+        """Send an encoded request, and disconnect once `size` bytes of the response's body are there: what came of it.
+
+        Raises `NoResponse` where they are not within `timeout` seconds.
+        """
+        return self._envoy.abandon_receiving(self, request, respond, size, method=method, timeout=timeout)
 
     def connect(self, answer: Answer) -> "FilteredConnection":
         """Connect through a filter that was added with `network=True`; `answer` is the upstream."""
@@ -439,18 +452,53 @@ class FilteringEnvoy:
     # Exchanges
 
     def exchange(
-        self, through: RunningFilter, request: bytes, respond: Respond, *, method: str, timeout: float
+        self, through: RunningFilter, request: Wire, respond: Respond, *, method: str, timeout: float
     ) -> Outcome:
         """See `RunningFilter.exchange`."""
-        return self._pass(through, respond, lambda: send(through.address, request, method=method, timeout=timeout))
 
-    def abandon(
-        self, through: RunningFilter, request: bytes, respond: Respond, *, method: str, after: float
-    ) -> Outcome:
+        def converse() -> Reply:
+            return send(through.address, request, method=method, timeout=timeout, between=self._settle)
+
+        return self._pass(through, respond, converse)
+
+    def abandon(self, through: RunningFilter, request: Wire, respond: Respond, *, method: str, after: float) -> Outcome:
         """See `RunningFilter.abandon`."""
         return self._pass(through, respond, lambda: abandon(through.address, request, method=method, after=after))
 
-    def _pass(self, through: RunningFilter, respond: Respond, converse: Callable[[], Reply]) -> Outcome:
+    def abandon_sending(
+        self, through: RunningFilter, pieces: Sequence[bytes], respond: Respond, *, method: str
+    ) -> Outcome:
+        """See `RunningFilter.abandon_sending`."""
+        client = LeavingClient(through.address, method, RECORD_SECONDS)
+        return self._pass(through, respond, lambda: client.leave_after_sending(pieces, self._settle))
+
+    def abandon_receiving(
+        self, through: RunningFilter, request: Wire, respond: Respond, size: int, *, method: str, timeout: float
+    ) -> Outcome:
+        """See `RunningFilter.abandon_receiving`."""
+        client = LeavingClient(through.address, method, timeout)
+        return self._pass(
+            through, respond, lambda: client.leave_after_receiving(request, size, self._settle), client.look
+        )
+
+    def _settle(self) -> None:
+        """Return once the worker has done what there was to do: it answers only then. Any thread may call it."""
+        send(self._worker_address, encode_request("GET", "/", [(b"host", b"worker")]), timeout=RECORD_SECONDS)
+
+    def _pass(
+        self,
+        through: RunningFilter,
+        respond: Respond,
+        converse: Callable[[], Reply],
+        look: Callable[[], None] | None = None,
+    ) -> Outcome:
+        """Let `converse` be the client and `respond` the upstream; a client that may leave looks at each piece that was passed on."""
+
+        def between() -> None:
+            self._settle()
+            if look is not None:
+                look()
+
         with self._lock:
             self._read_log()
             self._forget_records()
@@ -459,7 +507,7 @@ class FilteringEnvoy:
             received: list[Message] = []
             failures: list[Exception] = []
 
-            def recording(message: Message) -> bytes | None:
+            def recording(message: Message) -> Response:
                 received.append(message)
                 try:
                     return respond(message)
@@ -467,7 +515,7 @@ class FilteringEnvoy:
                     failures.append(error)
                     return encode_response(500, [])
 
-            self._upstream.respond = recording
+            self._upstream.respond, self._upstream.between = recording, between
             try:
                 reply = converse()
                 record = self.process.wait_for(
@@ -520,7 +568,7 @@ class FilteringEnvoy:
         """See `RunningFilter.refresh_log`."""
         with self._lock:
             if self.process.is_running:  # otherwise its log is complete
-                send(self._worker_address, encode_request("GET", "/", [(b"host", b"worker")]), timeout=RECORD_SECONDS)
+                self._settle()
                 self.process.admin.is_ready()
             self._read_log()
 

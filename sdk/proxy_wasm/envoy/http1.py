@@ -18,7 +18,9 @@ class MalformedMessage(Exception):  # noqa: N818 - named for what arrived
     """What arrived is no HTTP/1.1 message, or ended before its end."""
 
     partial: "Message | None" = None
-    """The head of the message, where that was whole."""
+    """The message as far as it came, where its head was whole."""
+    body: bytes = b""
+    """What came of the body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def read_response(stream: BinaryIO, *, method: str = "GET") -> Message:
     try:
         framed = _framed(stream, headers)
     except MalformedMessage as error:
-        error.partial = Message(start, headers)
+        error.partial = Message(start, headers, error.body)
         raise
     body, trailers = (stream.read(), ()) if framed is None else framed
     return Message(start, headers, body, trailers)
@@ -124,6 +126,16 @@ def _framed(stream: BinaryIO, headers: Sequence[Pair]) -> tuple[bytes, tuple[Pai
 
 def _chunked(stream: BinaryIO) -> tuple[bytes, tuple[Pair, ...]]:
     chunks: list[bytes] = []
+    try:
+        trailers = _read_chunks(stream, chunks)
+    except MalformedMessage as error:
+        error.body = b"".join([*chunks, error.body])
+        raise
+    return b"".join(chunks), trailers
+
+
+def _read_chunks(stream: BinaryIO, chunks: list[bytes]) -> tuple[Pair, ...]:
+    """Read a chunked body into `chunks`; its trailers."""
     while True:
         line = _line(stream)
         if line is None:
@@ -131,7 +143,7 @@ def _chunked(stream: BinaryIO) -> tuple[bytes, tuple[Pair, ...]]:
             raise MalformedMessage(msg)
         size = _number(line.partition(b";")[0].strip(), 16)
         if size == 0:
-            return b"".join(chunks), _fields(stream)
+            return _fields(stream)
         chunks.append(_exactly(stream, size))
         _line(stream)
 
@@ -148,7 +160,9 @@ def _exactly(stream: BinaryIO, size: int) -> bytes:
     content = stream.read(size)
     if len(content) < size:
         msg = f"the connection ended after {len(content)} of {size} bytes of body"
-        raise MalformedMessage(msg)
+        error = MalformedMessage(msg)
+        error.body = content
+        raise error
     return content
 
 
@@ -156,6 +170,13 @@ def encode_request(
     method: str, target: str, headers: Iterable[Pair], body: bytes = b"", trailers: Sequence[Pair] = ()
 ) -> bytes:
     """A request on the wire; a frame is added for its body unless its headers already have one."""
+    return b"".join(encode_request_in_pieces(method, target, headers, (body,), trailers))
+
+
+def encode_request_in_pieces(
+    method: str, target: str, headers: Iterable[Pair], body: Sequence[bytes], trailers: Sequence[Pair] = ()
+) -> list[bytes]:
+    """As `encode_request`: the head, each piece of the body with its frame, and the end, if one is written."""
     start = b" ".join((_wire(method), _wire(target), b"HTTP/1.1"))
     return _encode(start, headers, body, trailers, empty_frame=False)
 
@@ -164,10 +185,26 @@ def encode_response(
     status: int, headers: Iterable[Pair], body: bytes = b"", trailers: Sequence[Pair] = (), *, method: str = "GET"
 ) -> bytes:
     """The response on the wire to a request with `method`; a frame is added unless its headers already have one."""
+    return b"".join(encode_response_in_pieces(status, headers, (body,), trailers, method=method))
+
+
+def encode_response_in_pieces(
+    status: int,
+    headers: Iterable[Pair],
+    body: Sequence[bytes],
+    trailers: Sequence[Pair] = (),
+    *,
+    method: str = "GET",
+    ends: bool = True,
+) -> list[bytes]:
+    """As `encode_response`: the head, each piece of the body with its frame, and the end, if one is written.
+
+    Unless it `ends`, what it lacks to be whole is left out: the end of a chunked body, which is the frame that it then gets.
+    """
     start = b"HTTP/1.1 %d " % status
     if method == "HEAD" or status in (204, 304):
-        return _encode(start, headers, b"", (), empty_frame=False)
-    return _encode(start, headers, body, trailers, empty_frame=True)
+        return _encode(start, headers, (), (), empty_frame=False)
+    return _encode(start, headers, body, trailers, empty_frame=True, ends=ends)
 
 
 def _wire(text: str) -> bytes:
@@ -175,20 +212,28 @@ def _wire(text: str) -> bytes:
 
 
 def _encode(
-    start: bytes, headers: Iterable[Pair], body: bytes, trailers: Sequence[Pair], *, empty_frame: bool
-) -> bytes:
+    start: bytes,
+    headers: Iterable[Pair],
+    body: Sequence[bytes],
+    trailers: Sequence[Pair],
+    *,
+    empty_frame: bool,
+    ends: bool = True,
+) -> list[bytes]:
     fields = list(headers)
-    chunked = bool(trailers) or _last(fields, b"transfer-encoding") is not None
+    pieces = [piece for piece in body if piece]
+    has_length = _last(fields, b"content-length") is not None
+    chunked = bool(trailers) or _last(fields, b"transfer-encoding") is not None or not (ends or has_length)
     if chunked:
         if _last(fields, b"transfer-encoding") is None:
             fields.append((b"transfer-encoding", b"chunked"))
-    elif (body or empty_frame) and _last(fields, b"content-length") is None:
-        fields.append((b"content-length", b"%d" % len(body)))
+    elif (pieces or empty_frame) and not has_length:
+        fields.append((b"content-length", b"%d" % sum(map(len, pieces))))
     head = start + b"\r\n" + _encode_fields(fields) + b"\r\n"
     if not chunked:
-        return head + body
-    chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
-    return head + chunk + b"0\r\n" + _encode_fields(trailers) + b"\r\n"
+        return [head, *pieces]
+    chunks = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces]
+    return [head, *chunks, b"0\r\n" + _encode_fields(trailers) + b"\r\n"] if ends else [head, *chunks]
 
 
 def _encode_fields(fields: Iterable[Pair]) -> bytes:

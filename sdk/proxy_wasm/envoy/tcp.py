@@ -17,7 +17,8 @@ Answer: TypeAlias = Callable[[bytes], bytes | None]
 """From a piece of what arrives at the upstream to what it sends back, if anything."""
 
 _PIECE = 1 << 16
-_RESET_WHEN_CLOSED = struct.pack("ii", 1, 0)
+RESET_WHEN_CLOSED = struct.pack("ii", 1, 0)
+"""For `SO_LINGER`: closing resets the connection."""
 _LINE = 107
 """The longest line of the PROXY protocol, version 1."""
 
@@ -118,7 +119,7 @@ class TcpConnection:
     def reset(self) -> None:
         """The client's connection breaks."""
         with suppress(OSError):
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_WHEN_CLOSED)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_WHEN_CLOSED)
             self._socket.shutdown(socket.SHUT_RD)  # the reading thread holds the socket until it is woken up
         self._socket.close()
 

@@ -20,6 +20,7 @@ from proxy_wasm.emulator import (
 )
 from proxy_wasm.emulator.clock import NANOSECONDS
 from proxy_wasm.emulator.clusters import Cluster
+from proxy_wasm.emulator.exchange import Disconnect
 from proxy_wasm.emulator.guest import GuestFactory
 from proxy_wasm.testing.extension import Extension
 from proxy_wasm.testing.hosts import PluginSettings, TcpUpstream, Upstream
@@ -91,8 +92,15 @@ class EmulatedPlugin:
     def exchange(self, request: Request, upstream: Upstream, timeout: float) -> Exchange:
         return self._plugin.exchange(request, upstream, timeout=timeout)
 
-    def abandon(self, request: Request, upstream: Upstream, after: float) -> Exchange:
-        return self._plugin.abandon(request, upstream, after=after)
+    def abandon(self, request: Request, upstream: Upstream, disconnect: Disconnect, timeout: float) -> Exchange:
+        return self._plugin.abandon(
+            request,
+            upstream,
+            after=disconnect.after,
+            after_sending=disconnect.after_sending,
+            after_receiving=disconnect.after_receiving,
+            timeout=timeout,
+        )
 
     def connect(self, upstream: TcpUpstream) -> "EmulatedConnection":
         self._connections.append(EmulatedConnection(self._emulator, self._plugin.tcp_stream(), upstream))

@@ -17,6 +17,8 @@ from proxy_wasm.emulator import (
     UpstreamRequest,
     VmFailed,
 )
+from proxy_wasm.emulator.clusters import Closing, Silent
+from proxy_wasm.emulator.exchange import Disconnect
 from proxy_wasm.emulator.header_map import HeaderMap
 from proxy_wasm.envoy import (
     FilteredConnection,
@@ -28,11 +30,12 @@ from proxy_wasm.envoy import (
     Outcome,
     RunningFilter,
     WasmFilter,
-    encode_request,
+    encode_request_in_pieces,
 )
+from proxy_wasm.envoy.client import Wire
 from proxy_wasm.envoy.clusters import FRAMING, encoded, upstream_request
 from proxy_wasm.envoy.tcp import End
-from proxy_wasm.envoy.upstream import Respond
+from proxy_wasm.envoy.upstream import Pieces, Respond, Response
 from proxy_wasm.testing.extension import Extension
 from proxy_wasm.testing.hosts import PluginSettings, TcpUpstream, Upstream
 
@@ -59,38 +62,51 @@ class EnvoyPlugin:
     def exchange(self, request: Request, upstream: Upstream, timeout: float) -> Exchange:
         """See `RunningPlugin`."""
 
-        def converse(wire: bytes, answer: Respond) -> Outcome:
+        def converse(wire: Wire, answer: Respond) -> Outcome:
             return self._running.exchange(wire, answer, method=request.method, timeout=timeout)
-
-        try:
-            return self._converse(request, upstream, converse)
-        except NoResponse as error:
-            raise StreamPaused(str(error)) from error
-
-    def abandon(self, request: Request, upstream: Upstream, after: float) -> Exchange:
-        """See `RunningPlugin`."""
-
-        def converse(wire: bytes, answer: Respond) -> Outcome:
-            return self._running.abandon(wire, answer, method=request.method, after=after)
 
         return self._converse(request, upstream, converse)
 
-    def _converse(
-        self, request: Request, upstream: Upstream, converse: Callable[[bytes, Respond], Outcome]
-    ) -> Exchange:
+    def abandon(self, request: Request, upstream: Upstream, disconnect: Disconnect, timeout: float) -> Exchange:
+        """See `RunningPlugin`."""
+        running, method = self._running, request.method
+
+        def converse(wire: Wire, answer: Respond) -> Outcome:
+            if disconnect.after_sending is not None:
+                begin = wire[: 1 + disconnect.after_sending] if not isinstance(wire, bytes) else (wire,)
+                return running.abandon_sending(begin, answer, method=method)
+            if disconnect.after_receiving is not None:
+                size = disconnect.after_receiving
+                return running.abandon_receiving(wire, answer, size, method=method, timeout=timeout)
+            return running.abandon(wire, answer, method=method, after=disconnect.after or 0.0)
+
+        return self._converse(request, upstream, converse)
+
+    def _converse(self, request: Request, upstream: Upstream, converse: Callable[[Wire, Respond], Outcome]) -> Exchange:
         answered_date = False
 
-        def answer(message: Message) -> bytes:
+        def answer(message: Message) -> Response:
             nonlocal answered_date
             response = upstream(_upstream_request(request, message))
+            if isinstance(response, Closing):
+                return None
+            if isinstance(response, Silent):
+                return Pieces((), "wait")
             answered_date = "date" in response.headers
             return encoded(response, message)
 
         host = (b"host", request.authority.encode("utf-8", "surrogateescape"))
-        wire = encode_request(
-            request.method, request.path, [host, *request.headers.raw], request.body, request.trailers.raw
+        pieces = encode_request_in_pieces(
+            request.method,
+            request.path,
+            [host, *request.headers.raw],
+            request.pieces or (request.body,),
+            request.trailers.raw,
         )
-        outcome = converse(wire, answer)
+        try:
+            outcome = converse(pieces if request.pieces else b"".join(pieces), answer)
+        except NoResponse as error:
+            raise StreamPaused(str(error)) from error
         return self._exchange(request, outcome, answered_date=answered_date)
 
     def _exchange(self, request: Request, outcome: Outcome, *, answered_date: bool) -> Exchange:

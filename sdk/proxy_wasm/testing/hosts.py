@@ -4,15 +4,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
-from proxy_wasm.emulator import Exchange, LogRecord, Request, UpstreamRequest, UpstreamResponse
+from proxy_wasm.emulator import Exchange, LogRecord, Request, UpstreamRequest
 from proxy_wasm.emulator.clusters import Cluster
+from proxy_wasm.emulator.exchange import Disconnect
+from proxy_wasm.emulator.http1 import Answer
 from proxy_wasm.testing.extension import Extension
 
 HostName: TypeAlias = Literal["native", "wasm", "envoy"]
 HOST_NAMES: tuple[HostName, ...] = ("native", "wasm", "envoy")
 
-Upstream: TypeAlias = Callable[[UpstreamRequest], UpstreamResponse]
-"""What stands behind the proxy."""
+Upstream: TypeAlias = Callable[[UpstreamRequest], Answer]
+"""What stands behind the proxy: from a request to the response, or `Closing()` or `Silent()` in its place."""
 
 TcpUpstream: TypeAlias = Callable[[bytes], bytes | None]
 """What stands behind a proxy of connections: called with each piece that arrives; what it returns, if any, is sent back."""
@@ -112,8 +114,11 @@ class RunningPlugin(Protocol):
         """
         ...
 
-    def abandon(self, request: Request, upstream: Upstream, after: float) -> Exchange:
-        """One request whose client disconnects after that many seconds: the exchange as far as it came by then."""
+    def abandon(self, request: Request, upstream: Upstream, disconnect: Disconnect, timeout: float) -> Exchange:
+        """One request whose client disconnects at a moment: the exchange as far as it came by then.
+
+        Raises `StreamPaused` where the client does not receive within `timeout` seconds what it waits for.
+        """
         ...
 
     def connect(self, upstream: TcpUpstream) -> Connection:

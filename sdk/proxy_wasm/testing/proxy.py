@@ -1,19 +1,24 @@
 """A proxy with one plugin in it, the same to a test on each host."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from proxy_wasm.emulator import Exchange, LogRecord, Request, UpstreamRequest, UpstreamResponse
-from proxy_wasm.emulator.clusters import Cluster
+from proxy_wasm.emulator.clusters import Closing, Cluster, Silent
+from proxy_wasm.emulator.exchange import Break, Disconnect
 from proxy_wasm.emulator.header_map import HeaderMap, Headers
+from proxy_wasm.emulator.http1 import Answer
 from proxy_wasm.metrics import full_name
 from proxy_wasm.testing.extension import Extension
 from proxy_wasm.testing.hosts import Connection, Host, HostName, PluginSettings, RunningPlugin, TcpUpstream, Upstream
 
 Configuration: TypeAlias = Mapping[str, Any] | list[Any] | str | bytes | None
 """What a plugin is configured with: a mapping or list goes as JSON, text as UTF-8, bytes as they are."""
+
+Body: TypeAlias = bytes | str | Sequence[bytes | str]
+"""A body: at once, or in pieces that are sent one after the other. Text goes as UTF-8."""
 
 DEFAULT_AUTHORITY = "localhost"
 TIMEOUT = 30.0
@@ -34,10 +39,23 @@ def configuration_bytes(configuration: Configuration) -> bytes | None:
 
 
 def respond(
-    status: int = 200, headers: Headers = (), body: bytes | str = b"", trailers: Headers = ()
+    status: int = 200, headers: Headers = (), body: Body = b"", trailers: Headers = (), *, breaks: Break = ""
 ) -> UpstreamResponse:
-    """A response for `upstream=`."""
-    return UpstreamResponse(status, HeaderMap(headers), _bytes(body), HeaderMap(trailers))
+    """A response for `upstream=`.
+
+    `body` may be a list of pieces, which the filter gets one by one. With `breaks` the response is never whole: after its last piece the
+    upstream's connection is closed (`"close"`) or reset (`"reset"`).
+    """
+    whole, pieces = _body(body)
+    return UpstreamResponse(status, HeaderMap(headers), whole, HeaderMap(trailers), pieces, breaks)
+
+
+def _body(body: Body) -> tuple[bytes, tuple[bytes, ...]]:
+    """The whole body, and its pieces where it is given in pieces; those without a byte do not exist on the wire."""
+    if isinstance(body, bytes | str):
+        return _bytes(body), ()
+    pieces = tuple(piece for piece in map(_bytes, body) if piece)
+    return b"".join(pieces), pieces
 
 
 def _bytes(body: bytes | str) -> bytes:
@@ -54,17 +72,31 @@ def echo(data: bytes) -> bytes:
     return data
 
 
-def _request(
-    method: str, path: str, headers: Headers, body: bytes | str, trailers: Headers, authority: str | None
-) -> Request:
+def _request(method: str, path: str, headers: Headers, body: Body, trailers: Headers, authority: str | None) -> Request:
     fields = HeaderMap(headers)
     if authority is None:
         authority = fields.get("host", DEFAULT_AUTHORITY)
-    return Request(method, path, fields.without("host"), _bytes(body), HeaderMap(trailers), authority)
+    whole, pieces = _body(body)
+    return Request(method, path, fields.without("host"), whole, HeaderMap(trailers), authority, pieces=pieces)
 
 
-def _answer(upstream: UpstreamResponse | Upstream) -> Upstream:
-    return (lambda _: upstream) if isinstance(upstream, UpstreamResponse) else upstream
+def _answer(upstream: Answer | Upstream) -> Upstream:
+    return (lambda _: upstream) if isinstance(upstream, UpstreamResponse | Closing | Silent) else upstream
+
+
+def _disconnect(request: Request, after: float | None, sending: int | None, receiving: int | None) -> Disconnect:
+    if sum(moment is not None for moment in (after, sending, receiving)) > 1:
+        msg = "abandon: a client leaves at one moment: after, after_sending or after_receiving"
+        raise ValueError(msg)
+    if sending is not None and not 0 <= sending < len(request.pieces):
+        msg = (
+            f"abandon: after_sending={sending}: the body has {len(request.pieces)} pieces, of which at least one must remain; "
+            "give it as a list of pieces"
+        )
+        raise ValueError(msg)
+    if after is None and sending is None and receiving is None:
+        after = DISCONNECT_AFTER
+    return Disconnect(after, sending, receiving)
 
 
 class Proxy:
@@ -86,16 +118,17 @@ class Proxy:
         path: str,
         *,
         headers: Headers = (),
-        body: bytes | str = b"",
+        body: Body = b"",
         trailers: Headers = (),
         authority: str | None = None,
-        upstream: UpstreamResponse | Upstream = default_upstream,
+        upstream: Answer | Upstream = default_upstream,
         timeout: float = TIMEOUT,
     ) -> Exchange:
         """Send one request through the plugin.
 
         `headers` and `trailers` are a mapping or pairs, of text or bytes; `authority` is the `Host`, which `headers` may
-        name instead. `upstream` is the response, or a function from the request that arrives there to the response. Raises
+        name instead. `body` may be a list of pieces, each of which is sent once the proxy is done with the one before. `upstream` is the
+        response, `Closing()` or `Silent()`, or a function from the request that arrives there to one of these. Raises
         `StreamPaused` where the request is not answered within `timeout` seconds; in the emulator these are seconds of its
         clock, which moves while the plugin waits for a timer or a callout, and no real time passes.
         """
@@ -110,24 +143,33 @@ class Proxy:
         """`request("POST", ...)`."""
         return self.request("POST", path, **options)
 
-    def abandon(
+    def abandon(  # noqa: PLR0913 - each is an option of its own, by name
         self,
         method: str,
         path: str,
         *,
-        after: float = DISCONNECT_AFTER,
+        after: float | None = None,
+        after_sending: int | None = None,
+        after_receiving: int | None = None,
         headers: Headers = (),
-        body: bytes | str = b"",
+        body: Body = b"",
         trailers: Headers = (),
         authority: str | None = None,
-        upstream: UpstreamResponse | Upstream = default_upstream,
+        upstream: Answer | Upstream = default_upstream,
+        timeout: float = TIMEOUT,
     ) -> Exchange:
-        """Send one request, and disconnect `after` that many seconds; the exchange as far as it came by then.
+        """Send one request, and disconnect before the exchange is over; the exchange as far as it came by then.
 
-        Its `reset` is true, and its `status` 0, where no response had begun.
+        The client leaves `after` so many seconds; or `after_sending` so many pieces of a `body` that is a list, at least one of which
+        remains; or `after_receiving` the response's headers and so many bytes of its body, if it has that many. Unless told, it leaves
+        after a moment. `reset` of the exchange is true where the response was not whole, and its `status` 0 where none had begun.
+
+        Raises `StreamPaused` where the client waits longer than `timeout` seconds for what it is to receive, and `ValueError` for a moment
+        that cannot be.
         """
         request = _request(method, path, headers, body, trailers, authority)
-        return self._plugin.abandon(request, _answer(upstream), after)
+        disconnect = _disconnect(request, after, after_sending, after_receiving)
+        return self._plugin.abandon(request, _answer(upstream), disconnect, timeout)
 
     def connect(self, upstream: TcpUpstream = echo) -> Connection:
         """A TCP connection through the plugin (`start_proxy(network=True)`) to an upstream.
