@@ -30,7 +30,7 @@ from proxy_wasm.testing.cases.model import (
 )
 from proxy_wasm.testing.cases.octets import TEXT, encoded
 from proxy_wasm.testing.cases.shapes import Data, Json, Key, ListOf, MapOf, Record, Shape, Variants
-from proxy_wasm.testing.cases.source import Value, filled, parse
+from proxy_wasm.testing.cases.source import Row, Value, filled, parse
 from proxy_wasm.testing.cases.steps import REQUEST_STEP_KEYS, STEP
 
 _REFUSED: Shape[LogLine | bool] = Variants(
@@ -100,9 +100,18 @@ def _check_sense(case: Case) -> None:
         raise ValueError("has requests and connections; a plugin filters one of them")
     _check_connections(case)
     for step in case.steps:
+        if isinstance(step, RequestStep):
+            _check_request(step)
         for name in step.calls if isinstance(step, Check) else ():
             if isinstance(case.clusters.get(name), str | Mapping) or name not in case.clusters:
                 raise ValueError(f"calls: {name} is no cluster that answers over HTTP; define it under clusters")
+
+
+def _check_request(step: RequestStep) -> None:
+    seen = (("upstream", step.upstream), ("details", step.details), ("logs", step.logs))
+    for name, expected in seen if step.response == "none" else ():
+        if expected is not None:
+            raise ValueError(f"has response: none and {name}; of a request without a response nothing else is seen")
 
 
 def _expects(step: RequestStep) -> bool:
@@ -130,11 +139,12 @@ def _expanded(value: Value) -> Iterator[tuple[Value, str]]:
     if table is None:
         yield value, ""
         return
-    _TABLE.read(table)
+    if not _TABLE.read(table):
+        raise table.error("needs at least one row")
     is_named_by_row = "name" in entries and "${" in str(entries["name"].node.value)
     for row in table.elements():
-        columns = dict(row.entries())
-        told = ", ".join(column.text for column in columns.values() if column.is_scalar)
+        columns = Row.read(row)
+        told = ", ".join(column.text for column in columns.columns.values() if column.is_scalar)
         yield filled(value.without("table"), columns), "" if is_named_by_row else f" [{told}]"
 
 

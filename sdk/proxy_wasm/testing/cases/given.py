@@ -113,9 +113,19 @@ _GRPC_ANSWER: Shape[GrpcAnswer] = Record(
 _TROUBLE: Shape[ClusterPart] = OneOf(
     {"silent": "silent", "closing": "closing", "absent": "absent", "no hosts": "no hosts"}
 )
+
+
+def _answers(answers: tuple[Answer, ...]) -> tuple[Answer, ...]:
+    if not answers:
+        raise ValueError("needs at least one answer")
+    if any(answer.delay != answers[0].delay for answer in answers):
+        raise ValueError("has answers with different delays; a cluster has one: give it to each of them")
+    return answers
+
+
 _CLUSTER: Shape[ClusterPart] = Variants(
     text=_TROUBLE,
-    items=ListOf(_CLUSTER_ANSWER),
+    items=ListOf(_CLUSTER_ANSWER).mapped(_answers),
     mapping=Variants(
         mapping=ByKey(
             {
@@ -154,6 +164,14 @@ PLUGIN: Shape[PluginPart] = Named(
     ),
 )
 CLUSTERS: Shape[Mapping[str, ClusterPart]] = Named("clusters", lambda: MapOf(_CLUSTER))
+
+
+def _some(hosts: tuple[HostName, ...]) -> tuple[HostName, ...]:
+    if not hosts:
+        raise ValueError("needs at least one host")
+    return hosts
+
+
 HOSTS: Shape[tuple[HostName, ...]] = Named(
-    "hosts", lambda: ListOf(OneOf[HostName]({name: name for name in HOST_NAMES}))
+    "hosts", lambda: ListOf(OneOf[HostName]({name: name for name in HOST_NAMES})).mapped(_some)
 )

@@ -55,6 +55,18 @@ def _made(value: Value, make: Callable[[], S]) -> S:
         raise value.error(str(error)) from error
 
 
+_COLUMN: Json = {"type": "string", "pattern": r"^\$\{[^}]+\}$"}
+
+
+def _inner(shape: Shape[Any], definitions: dict[str, Json]) -> Json:
+    """The schema of a part, in whose place the `${column}` of a table may stand."""
+    schema = shape.schema(definitions)
+    if not schema or "string" in schema.get("type", ()):
+        return schema
+    definitions["column"] = _COLUMN
+    return {"anyOf": [schema, {"$ref": "#/$defs/column"}]}
+
+
 class _Leaf(Shape[T]):
     """A shape that has no others in it."""
 
@@ -168,7 +180,7 @@ class ListOf(Shape[tuple[T, ...]]):
         return tuple(self._shape.read(element) for element in value.elements())
 
     def schema(self, definitions: dict[str, Json]) -> Json:
-        return {"type": "array", "items": self._shape.schema(definitions)}
+        return {"type": "array", "items": _inner(self._shape, definitions)}
 
 
 class MapOf(Shape[dict[str, T]]):
@@ -183,7 +195,7 @@ class MapOf(Shape[dict[str, T]]):
         return {name: self._shape.read(inner) for name, inner in value.entries()}
 
     def schema(self, definitions: dict[str, Json]) -> Json:
-        return {"type": "object", "additionalProperties": self._shape.schema(definitions)}
+        return {"type": "object", "additionalProperties": _inner(self._shape, definitions)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +233,7 @@ class Record(Shape[T]):
 
     def schema(self, definitions: dict[str, Json]) -> Json:
         properties = {
-            name: {**key.shape.schema(definitions), "description": key.about} for name, key in self._keys.items()
+            name: {**_inner(key.shape, definitions), "description": key.about} for name, key in self._keys.items()
         }
         schema: Json = {"type": "object", "properties": properties, "additionalProperties": False}
         required = [name for name, key in self._keys.items() if key.required]

@@ -7,7 +7,7 @@ boolean or a number. Where any value may stand, as in a plugin's configuration, 
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -167,15 +167,43 @@ def _refuse_tags(value: Value, seen: set[int]) -> None:
 _PLACEHOLDER = re.compile(r"\$(?:\$|\{([^}]*)\})")
 
 
-def filled(value: Value, row: dict[str, Value]) -> Value:
+@dataclass(slots=True)
+class Row:
+    """A row of a table."""
+
+    value: Value
+    columns: dict[str, Value]
+    used: set[str] = field(default_factory=set[str])
+
+    @classmethod
+    def read(cls, value: Value) -> "Row":
+        """The row that a mapping is."""
+        return cls(value, dict(value.entries()))
+
+    def column(self, name: str, place: Value) -> Value:
+        """The value for `${name}`, which is written at `place`."""
+        if name not in self.columns:
+            raise place.error(
+                f"${{{name}}}: the table's row has no {name!r}; it has {', '.join(self.columns) or 'nothing'}"
+            )
+        self.used.add(name)
+        return self.columns[name]
+
+
+def filled(value: Value, row: Row) -> Value:
     """`value` with the row's values in place of each `${name}`, and a `$` for each `$$`.
 
-    Where `${name}` is all that is written, the row's value may be anything; inside a text it must be text itself.
+    Where `${name}` is all that is written, the row's value may be anything; inside a text it must be text itself. A value that is not used is
+    an error.
     """
-    return replace(value, node=_filled(value, row))
+    made = replace(value, node=_filled(value, row))
+    for name, column in row.columns.items():
+        if name not in row.used:
+            raise column.error(f"is not used; write ${{{name}}} where it belongs, or leave it out")
+    return made
 
 
-def _filled(value: Value, row: dict[str, Value]) -> yaml.Node:
+def _filled(value: Value, row: Row) -> yaml.Node:
     node = value.node
     if isinstance(node, yaml.MappingNode):
         pairs = cast("list[tuple[yaml.Node, yaml.Node]]", node.value)
@@ -189,21 +217,15 @@ def _filled(value: Value, row: dict[str, Value]) -> yaml.Node:
         return yaml.SequenceNode(node.tag, inner_nodes, node.start_mark, node.end_mark)
     whole = _PLACEHOLDER.fullmatch(value.text)
     if whole and whole[1] is not None:
-        return _column(value, whole[1], row).node
+        return row.column(whole[1], value).node
 
     def put(found: re.Match[str]) -> str:
         if found[1] is None:
             return "$"
-        column = _column(value, found[1], row)
+        column = row.column(found[1], value)
         if not column.is_scalar:
             raise value.error(f"${{{found[1]}}} is {column.kind}; inside a text it must be text, or stand alone")
         return column.text
 
     scalar = cast("yaml.ScalarNode", node)
     return yaml.ScalarNode(scalar.tag, _PLACEHOLDER.sub(put, value.text), node.start_mark, node.end_mark, scalar.style)
-
-
-def _column(value: Value, name: str, row: dict[str, Value]) -> Value:
-    if name not in row:
-        raise value.error(f"${{{name}}}: the table's row has no {name!r}; it has {', '.join(row) or 'nothing'}")
-    return row[name]

@@ -62,6 +62,15 @@ def _send(send: bytes = b"", *, end: bool = False, connection: str | None = None
     return SendStep(send, end, connection)
 
 
+def _received(data: bytes) -> bytes:
+    if not data:
+        raise ValueError("is empty, and so nothing to wait for")
+    return data
+
+
+_RECEIVED = BYTES.mapped(_received)
+
+
 def _receive(receive: bytes, connection: str | None = None) -> ReceiveStep:
     return ReceiveStep("client", receive, connection)
 
@@ -101,7 +110,7 @@ STEP: Shape[Step] = ByKey[Step](
             },
         ),
         "receive": Record(
-            _receive, {"receive": Key(BYTES, "exactly what the client gets next", required=True), **_CONNECTION}
+            _receive, {"receive": Key(_RECEIVED, "exactly what the client gets next", required=True), **_CONNECTION}
         ),
         "receive_all": Record(
             _receive_all,
@@ -112,7 +121,7 @@ STEP: Shape[Step] = ByKey[Step](
         ),
         "upstream_receives": Record(
             _upstream_receives,
-            {"upstream_receives": Key(BYTES, "exactly what the upstream gets next", required=True), **_CONNECTION},
+            {"upstream_receives": Key(_RECEIVED, "exactly what the upstream gets next", required=True), **_CONNECTION},
         ),
         "close": Record(
             _close,
