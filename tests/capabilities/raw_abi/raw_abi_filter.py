@@ -74,6 +74,14 @@ class RawStream(HttpContext[RawAbi]):
             host.set_buffer_bytes(BODY, 0, length, f"{length} {flags} {content.decode()}".encode())
         return Action.CONTINUE
 
+    # HTTP/2 METADATA
+
+    def on_request_metadata(self, num_elements: int) -> None:
+        logger.info("request metadata: %d", num_elements)
+
+    def on_response_metadata(self, num_elements: int) -> None:
+        logger.info("response metadata: %d", num_elements)
+
     # Streams and contexts
 
     def respond(self) -> Action:
