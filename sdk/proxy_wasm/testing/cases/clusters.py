@@ -28,7 +28,7 @@ class NoAnswer(Exception):  # noqa: N818 - says what happened
 
 def response(answer: Answer) -> UpstreamResponse:
     """What an answer consists of."""
-    return respond(answer.status, answer.headers, answer.body, answer.trailers)
+    return respond(answer.status, answer.headers, answer.body, answer.trailers, breaks=answer.breaks)
 
 
 class CannedAnswers:

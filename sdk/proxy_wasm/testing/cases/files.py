@@ -16,12 +16,12 @@ SUFFIX = ".proxy-wasm.yaml"
 def load(path: Path) -> CaseFile:
     """The cases of a file; raises `CasesError` where something is wrong with them, `OSError` where there is no such file."""
     try:
-        from proxy_wasm.testing.cases import format as yaml_format  # noqa: PLC0415 - the one part that needs PyYAML
+        from proxy_wasm.testing.cases.format import load as read  # noqa: PLC0415 - the one part that needs PyYAML
     except ModuleNotFoundError as error:
         if error.name != "yaml":
             raise
         raise CasesError(f"{path}: to read it PyYAML is missing: pip install 'proxy-wasm[test]'") from error
-    return yaml_format.load(path)
+    return read(path)
 
 
 def find(folder: Path, *, deep: bool = True) -> Iterator[Path]:

@@ -167,7 +167,7 @@ def _file(value: Value) -> CaseFile:
 
     entries = dict(value.entries()) if value.is_mapping else {}
     cases = entries.get("cases")
-    read: dict[str, Any] = Record(_parts, _FILE_KEYS).read(value)
+    read: dict[str, Any] = Record(_parts, _FILE_KEYS, columns=False).read(value)
     general.update({name: read[name] for name in _COMMON_KEYS if name in read})
     if cases is None or not cases.is_list or not cases.node.value:
         raise (cases or value).error("needs 'cases': a list with at least one case")
@@ -206,7 +206,7 @@ def load(path: Path) -> CaseFile:
 def schema() -> Json:
     """The JSON schema of the format, for editors."""
     definitions: dict[str, Json] = {}
-    described = Record(CaseFile, _FILE_KEYS).schema(definitions)
+    described = Record(CaseFile, _FILE_KEYS, columns=False).schema(definitions)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Cases for Proxy-Wasm filters",

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
+from proxy_wasm.emulator.exchange import Break, Disconnect
 from proxy_wasm.testing.cases.expected import EXPECTED_REQUEST
 from proxy_wasm.testing.cases.model import Answer, ClusterPart, GrpcAnswer, PluginPart, Request
 from proxy_wasm.testing.cases.octets import BYTES, HEADERS, SECONDS, STATUS, TEXT, UTF8
@@ -27,10 +28,10 @@ from proxy_wasm.testing.hosts import HOST_NAMES, HostName
 _GRPC_STATUSES = 16
 
 
-def _chunks(body: bytes | None, chunks: tuple[bytes, ...] | None) -> tuple[bytes, ...]:
+def _body(body: bytes | None, chunks: tuple[bytes, ...] | None) -> bytes | tuple[bytes, ...]:
     if body is not None and chunks is not None:
         raise ValueError("has both body and chunks; the body is all chunks together, keep one of them")
-    return chunks if chunks is not None else (body,) if body else ()
+    return body or b"" if chunks is None else chunks
 
 
 def _request(
@@ -38,14 +39,14 @@ def _request(
     body: bytes | None = None,
     chunks: tuple[bytes, ...] | None = None,
     method: str | None = None,
+    disconnect_after: Disconnect | None = None,
     **others: Any,  # noqa: ANN401 - fields of Request
 ) -> Request:
-    pieces = _chunks(body, chunks)
-    if others.get("timeout") is not None and others.get("disconnect_after") is not None:
-        raise ValueError(
-            "has both timeout and disconnect_after; a client that leaves waits for nothing, keep one of them"
-        )
-    return Request(method=method or ("POST" if pieces else "GET"), chunks=pieces, **others)
+    sent = _body(body, chunks)
+    before = None if disconnect_after is None else disconnect_after.after_sending
+    if before is not None and before >= len(chunks or ()):
+        raise ValueError(f"disconnect_after: {before} chunks are not fewer than the request has; give it more chunks")
+    return Request(method or ("POST" if sent else "GET"), body=sent, disconnect_after=disconnect_after, **others)
 
 
 def _short_request(text: str) -> Request:
@@ -65,6 +66,20 @@ _BODY_KEYS = {
     "chunks": Key(ListOf(BYTES), "the body in pieces, which arrive one by one"),
     "trailers": Key(HEADERS, "trailers by name"),
 }
+_COUNT = Integer("a whole number", 0, 1 << 32)
+_DISCONNECT: Shape[Disconnect] = Variants(
+    text=SECONDS.mapped(Disconnect),
+    mapping=ByKey(
+        {
+            "chunks": Single("chunks", _COUNT, "once the headers and so many chunks are sent").mapped(
+                lambda count: Disconnect(after_sending=count)
+            ),
+            "bytes": Single("bytes", _COUNT, "once the headers and so many bytes of the body are received").mapped(
+                lambda count: Disconnect(after_receiving=count)
+            ),
+        }
+    ),
+)
 REQUEST: Shape[Request] = Variants(
     text=TEXT.mapped(_short_request),
     mapping=Record(
@@ -74,7 +89,10 @@ REQUEST: Shape[Request] = Variants(
             "authority": Key(TEXT, "the Host; localhost unless told"),
             **_BODY_KEYS,
             "timeout": Key(SECONDS, "seconds until the response must be there"),
-            "disconnect_after": Key(SECONDS, "the client leaves after so many seconds"),
+            "disconnect_after": Key(
+                _DISCONNECT,
+                "when the client leaves: after so many seconds, {chunks: n} of its body, or {bytes: n} of the response's",
+            ),
         },
     ),
 )
@@ -86,11 +104,23 @@ def _answer(
     chunks: tuple[bytes, ...] | None = None,
     **others: Any,  # noqa: ANN401 - fields of Answer
 ) -> Answer:
-    return Answer(chunks=_chunks(body, chunks), **others)
+    return Answer(body=_body(body, chunks), **others)
 
 
 _ANSWER_KEYS = {"status": Key(STATUS, "200 unless told"), **_BODY_KEYS}
-UPSTREAM_ANSWER: Shape[Answer] = Record(_answer, _ANSWER_KEYS)
+UPSTREAM_ANSWER: Shape[Answer | Literal["silent", "closing"]] = Variants(
+    text=OneOf[Literal["silent", "closing"]]({"silent": "silent", "closing": "closing"}),
+    mapping=Record(
+        _answer,
+        {
+            **_ANSWER_KEYS,
+            "breaks": Key(
+                OneOf[Break]({"close": "close", "reset": "reset"}),
+                "the connection ends after the last chunk, before the response is whole",
+            ),
+        },
+    ),
+)
 _CLUSTER_ANSWER: Shape[Answer] = Record(
     _answer,
     {

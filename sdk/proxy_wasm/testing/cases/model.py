@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from proxy_wasm.abi.enums import LogLevel
+from proxy_wasm.emulator.exchange import Break, Disconnect
 from proxy_wasm.emulator.header_map import HeaderMap
 from proxy_wasm.testing.cases.matching import Between, HeaderMatcher, Matcher
 from proxy_wasm.testing.hosts import HostName
@@ -38,17 +39,13 @@ class Request:
     path: str = "/"
     authority: str | None = None
     headers: HeaderMap = field(default_factory=HeaderMap)
-    chunks: tuple[bytes, ...] = ()
+    body: bytes | tuple[bytes, ...] = b""
+    """At once, or in chunks."""
     trailers: HeaderMap = field(default_factory=HeaderMap)
     timeout: float | None = None
     """Seconds until the response must be there."""
-    disconnect_after: float | None = None
-    """Seconds until the client leaves."""
-
-    @property
-    def body(self) -> bytes:
-        """All chunks."""
-        return b"".join(self.chunks)
+    disconnect_after: Disconnect | None = None
+    """When the client leaves."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -60,7 +57,8 @@ class Answer:
 
     status: int = 200
     headers: HeaderMap = field(default_factory=HeaderMap)
-    chunks: tuple[bytes, ...] = ()
+    body: bytes | tuple[bytes, ...] = b""
+    """At once, or in chunks."""
     trailers: HeaderMap = field(default_factory=HeaderMap)
     delay: float = 0.0
     """Seconds."""
@@ -68,11 +66,8 @@ class Answer:
     """Which requests it is for."""
     times: int | None = None
     """How often it is given."""
-
-    @property
-    def body(self) -> bytes:
-        """All chunks."""
-        return b"".join(self.chunks)
+    breaks: Break = ""
+    """How the upstream's connection ends after the last chunk, before the response is whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +160,7 @@ class RequestStep:
     """A request, and what is expected of it."""
 
     request: Request
-    upstream_answer: Answer | None = None
+    upstream_answer: Answer | Literal["silent", "closing"] | None = None
     response: ResponseExpectation | Literal["none"] | None = None
     upstream: RequestExpectation | Literal["none"] | None = None
     details: Matcher | None = None

@@ -4,10 +4,12 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import singledispatchmethod
-from typing import Any
+from typing import Any, Literal
 
 from proxy_wasm.emulator import Exchange, LogRecord, ModuleRefused, StreamPaused
+from proxy_wasm.emulator.clusters import Closing, Silent
 from proxy_wasm.emulator.errors import StartRefused
+from proxy_wasm.emulator.http1 import Answer as UpstreamAnswer
 from proxy_wasm.testing.cases.clusters import Clusters, NoAnswer, response
 from proxy_wasm.testing.cases.comparison import (
     Difference,
@@ -20,6 +22,7 @@ from proxy_wasm.testing.cases.comparison import (
 from proxy_wasm.testing.cases.matching import Equals, text_of
 from proxy_wasm.testing.cases.model import (
     AdvanceStep,
+    Answer,
     Case,
     Check,
     ClosedStep,
@@ -33,7 +36,7 @@ from proxy_wasm.testing.cases.model import (
     TcpUpstream,
 )
 from proxy_wasm.testing.extension import Extension
-from proxy_wasm.testing.hosts import Connection, Host, HostName, PluginSettings
+from proxy_wasm.testing.hosts import Connection, Host, HostName, PluginSettings, Upstream
 from proxy_wasm.testing.hosts import TcpUpstream as AnswerPiece
 from proxy_wasm.testing.proxy import TIMEOUT, Proxy, default_upstream, echo
 
@@ -163,16 +166,24 @@ class _Run:
     @take.register
     def _(self, step: RequestStep) -> None:
         request = step.request
-        upstream = default_upstream if step.upstream_answer is None else response(step.upstream_answer)
         sent: dict[str, Any] = {
             "headers": request.headers,
             "body": request.body,
             "trailers": request.trailers,
             "authority": request.authority,
-            "upstream": upstream,
+            "upstream": _answer(step.upstream_answer),
         }
         if request.disconnect_after is not None:
-            exchange = self.proxy.abandon(request.method, request.path, after=request.disconnect_after, **sent)
+            leaves = request.disconnect_after
+            exchange = self.proxy.abandon(
+                request.method,
+                request.path,
+                after=leaves.after,
+                after_sending=leaves.after_sending,
+                after_receiving=leaves.after_receiving,
+                timeout=TIMEOUT if request.timeout is None else request.timeout,
+                **sent,
+            )
         else:
             default = UNANSWERED_TIMEOUT if step.response == "none" else TIMEOUT
             timeout = default if request.timeout is None else request.timeout
@@ -252,6 +263,14 @@ class _Run:
         closed = self._opened(step.connection).connection.closed
         if closed != step.closed:
             raise _StepFailed([Difference("closed", str(step.closed).lower(), str(closed).lower())])
+
+
+def _answer(answer: Answer | Literal["silent", "closing"] | None) -> UpstreamAnswer | Upstream:
+    if answer is None:
+        return default_upstream
+    if isinstance(answer, Answer):
+        return response(answer)
+    return Silent() if answer == "silent" else Closing()
 
 
 def _upstream(upstream: TcpUpstream) -> AnswerPiece:

@@ -12,6 +12,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 S = TypeVar("S")
 Json = dict[str, Any]
+_BOOLEANS: dict[str, bool] = {"true": True, "false": False}
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
@@ -65,6 +66,10 @@ def _inner(shape: Shape[Any], definitions: dict[str, Json]) -> Json:
         return schema
     definitions["column"] = _COLUMN
     return {"anyOf": [schema, {"$ref": "#/$defs/column"}]}
+
+
+def _whole(shape: Shape[Any], definitions: dict[str, Json]) -> Json:
+    return shape.schema(definitions)
 
 
 class _Leaf(Shape[T]):
@@ -130,8 +135,8 @@ class Flag(_Leaf[bool]):
     """`true` or `false`."""
 
     def read(self, value: Value) -> bool:
-        if value.is_scalar and value.text in ("true", "false"):
-            return value.text == "true"
+        if value.is_scalar and value.text in _BOOLEANS:
+            return _BOOLEANS[value.text]
         raise value.error(f"must be true or false, is {value.kind}")
 
     def described(self) -> Json:
@@ -150,7 +155,7 @@ class OneOf(_Leaf[T]):
         raise value.error(f"must be {_alternatives(self._words)}, is {value.kind}")
 
     def described(self) -> Json:
-        return {"enum": list(self._words)}
+        return {"enum": [_BOOLEANS.get(word, word) for word in self._words]}
 
 
 def _alternatives(words: Mapping[str, object]) -> str:
@@ -214,9 +219,11 @@ class Record(Shape[T]):
     It may raise `ValueError`, to which the record's place is added.
     """
 
-    def __init__(self, make: Callable[..., T], keys: Mapping[str, Key]) -> None:
+    def __init__(self, make: Callable[..., T], keys: Mapping[str, Key], *, columns: bool = True) -> None:
         self._make = make
         self._keys = keys
+        self._columns = columns
+        """Whether it may be a part of a table's case."""
 
     def read(self, value: Value) -> T:
         if not value.is_mapping:
@@ -232,8 +239,9 @@ class Record(Shape[T]):
         return _made(value, lambda: self._make(**read))
 
     def schema(self, definitions: dict[str, Json]) -> Json:
+        described = _inner if self._columns else _whole
         properties = {
-            name: {**_inner(key.shape, definitions), "description": key.about} for name, key in self._keys.items()
+            name: {**described(key.shape, definitions), "description": key.about} for name, key in self._keys.items()
         }
         schema: Json = {"type": "object", "properties": properties, "additionalProperties": False}
         required = [name for name, key in self._keys.items() if key.required]
