@@ -138,7 +138,7 @@ class Target:
             receiver.set_exception(refused(self.cluster, error))
             return
         calls = self.context._plugin_context._grpc_calls
-        number = min(*calls, 0, 0) - 1
+        number = min([0, *calls]) - 1
         calls[number] = receiver
 
         def give_up() -> None:  # where the proxy forbids such callouts it does not say so
