@@ -160,7 +160,7 @@ class Each:
         if len(values) != len(self.wanted):
             return False
         if self.any_order:
-            return not unmatched(self.wanted, values, Matcher.matches)
+            return not unmatched(self.wanted, values, lambda matcher, value: matcher.matches(value))
         return all(matcher.matches(value) for matcher, value in zip(self.wanted, values, strict=True))
 
     def __str__(self) -> str:

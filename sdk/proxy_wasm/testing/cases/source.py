@@ -16,8 +16,11 @@ import yaml
 from proxy_wasm.testing.cases.errors import CasesError
 
 _QUESTION_HINT = "; within { } and [ ] a text with a ? stands in quotes"
-"""PyYAML reads YAML 1.1, in which a question mark ends a plain text there."""
+"""What PyYAML's own parser, which stands in where libyaml is absent, does not take."""
+_LOADER: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _STANDARD_TAG = "tag:yaml.org,2002:"
+_PLAIN = (None, "")
+"""The style of a text without quotes, in PyYAML and in libyaml."""
 _NULLS = ("", "~", "null", "Null", "NULL")
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
@@ -75,7 +78,7 @@ class Value:
 
     @property
     def _is_plain(self) -> bool:
-        return cast("yaml.ScalarNode", self.node).style is None
+        return cast("yaml.ScalarNode", self.node).style in _PLAIN
 
     def entries(self) -> Iterator[tuple[str, "Value"]]:
         """A mapping's keys and values; a key that occurs twice is an error."""
@@ -135,7 +138,7 @@ def _data(value: Value, around: tuple[yaml.Node, ...]) -> Any:  # noqa: ANN401 -
 def parse(text: str, file: Path) -> Value:
     """The one document in `text`; raises `CasesError` where it is no YAML, or none or several of them."""
     try:
-        node = yaml.SafeLoader(text).get_single_node()
+        node = _LOADER(text).get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
