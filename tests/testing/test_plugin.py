@@ -116,3 +116,54 @@ def test_no_envoy_is_left_when_a_run_ends(run: pytest.Pytester, module: Path) ->
     pids = [int((run.path / f"pid-{isolated}").read_text()) for isolated in (True, False)]
     assert pids[0] != pids[1]
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+CASES = """
+plugin: {configuration: {greeting: "good day"}}
+cases:
+  - name: the upstream is greeted
+    request: GET /
+    upstream: {headers: {x-greeting: good day}}
+  - name: the upstream is shouted at
+    hosts: [native]
+    request: GET /
+    upstream: {headers: {x-greeting: GOOD DAY}}
+"""
+
+
+def test_cases_are_collected_beside_tests_and_run_on_each_host(run: pytest.Pytester, greeter: Path) -> None:
+    (greeter / "greeter.proxy-wasm.yaml").write_text(CASES)
+    (greeter / "test_greeter.py").write_text(TEST.format(project=""))
+    (greeter / "other.yaml").write_text("no cases")
+    result = run.runpytest_subprocess(greeter, "--proxy-hosts", "native", "-v")
+    result.assert_outcomes(passed=2, failed=1, deselected=4)
+    result.stdout.fnmatch_lines(
+        [
+            "*greeter.proxy-wasm.yaml::the upstream is greeted?native? PASSED*",
+            "*greeter.proxy-wasm.yaml:7: the upstream is shouted at (on native)",
+            "    upstream.headers.x-greeting  GOOD DAY  good day",
+            "*proxy-wasm: native 2 passed, 1 failed*",
+        ]
+    )
+
+
+def test_a_case_can_be_named_on_the_command_line(run: pytest.Pytester, greeter: Path) -> None:
+    path = greeter / "greeter.proxy-wasm.yaml"
+    path.write_text(CASES)
+    run.runpytest_subprocess(f"{path}::the upstream is greeted[native]").assert_outcomes(passed=1)
+
+
+def test_cases_of_a_module_run_on_the_hosts_of_modules(run: pytest.Pytester, module: Path) -> None:
+    run.path.joinpath("a.proxy-wasm.yaml").write_text(
+        f"filter: {module}\ncases: [{{name: a, request: GET /, response: {{status: 200}}}}]"
+    )
+    result = run.runpytest_subprocess()
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*proxy-wasm: wasm 1 passed; envoy 1 passed*"])
+
+
+def test_a_file_of_cases_that_is_wrong_fails_to_be_collected(run: pytest.Pytester, greeter: Path) -> None:
+    (greeter / "greeter.proxy-wasm.yaml").write_text(CASES.replace("request:", "reqest:"))
+    result = run.runpytest_subprocess(greeter)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*greeter.proxy-wasm.yaml:5: cases?0?.reqest: there is no such key; *"])
