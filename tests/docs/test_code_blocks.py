@@ -214,7 +214,7 @@ def check(command: Command, project: Path) -> None:
 
 def check_cli(command: Command, project: Path) -> None:
     arguments = command.words[1:]
-    if arguments[:1] == ("request",) and "native" in arguments:
+    if arguments[:1] in (("request",), ("test",)) and "native" in arguments:
         printed = run([sys.executable, "-m", "proxy_wasm.cli", *arguments], command, project)
         assert command.output in (None, printed.strip()), str(command)
     else:
