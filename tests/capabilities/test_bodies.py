@@ -134,6 +134,19 @@ def test_a_body_of_unchanged_length_keeps_its_content_length(start_proxy: StartP
 
 
 @DIRECTIONS
+def test_a_body_that_no_longer_fits_its_content_length_is_cut_or_warned_of(
+    start_proxy: StartProxy, proxy_host: HostName, direction: str
+) -> None:
+    script: Script = {"body": [{"pause": "until end", "edit": "replace", "text": WHOLE + " and more"}]}
+    exchange = do(start_proxy("bodies"), direction, script)
+    if proxy_host == "envoy":
+        assert arrived(exchange, direction) == WHOLE
+    else:
+        (warning,) = [record.message for record in exchange.logs if record.from_host]
+        assert "content-length is 13, its body has 22 bytes" in warning
+
+
+@DIRECTIONS
 def test_a_body_that_is_held_is_let_go_by_a_timer(start_proxy: StartProxy, direction: str) -> None:
     script: Script = {
         "body": [
