@@ -32,7 +32,7 @@ def main() -> int:
         hunt.run(options.cases, options.seed)
     for found in hunt.differences:
         print(found, end="\n\n")
-    print(f"{hunt.agreed} cases agree, {len(hunt.differences)} differences, {time.monotonic() - started:.0f} s")
+    print(f"{len(hunt.agreed)} cases agree, {len(hunt.differences)} differences, {time.monotonic() - started:.0f} s")
     print_counts(hunt.statuses)
     return 1 if hunt.differences else 0
 

@@ -12,9 +12,7 @@ from scripted.hunt import Hunt
 CASES = 250
 SEED = 20
 FOUND = [
-    line
-    for line in Path(__file__).with_name("found.txt").read_text().splitlines()
-    if line and not line.startswith("#")
+    line for line in Path(__file__).with_name("found.txt").read_text().splitlines() if line and not line.startswith("#")
 ]
 
 

@@ -129,6 +129,8 @@ class HalfStream:
     whole: bool = False
     """Whether all of the message has come in."""
     headers_sent: bool = False
+    resuming_all: bool = False
+    """Whether what was stopped passes the filter just now."""
     aborted: bool = False
     metadata: list[int] = field(default_factory=list[int])
     """How many entries the METADATA frames have that wait until the headers go on."""
@@ -142,8 +144,6 @@ class HalfStream:
 
     def receive_headers(self, headers: HeaderMap, *, end_of_stream: bool) -> None:
         """The message begins."""
-        if self.aborted:
-            return
         self.headers = self.visible.headers = headers
         self.whole = end_of_stream
         action = self.stream.filter(self, self.names.headers, headers.pair_count, end_of_stream)
@@ -190,7 +190,7 @@ class HalfStream:
         """Let everything held go on."""
         if self.aborted:
             return
-        through_filter = self.flow is Flow.STOPPED
+        through_filter = self.resuming_all = self.flow is Flow.STOPPED
         self.flow = Flow.RUNNING
         trailers = self.trailers
         self.send_headers()
@@ -208,6 +208,7 @@ class HalfStream:
                 self._filter_trailers(trailers)
             else:
                 self._send_trailers(trailers)
+        self.resuming_all = False
 
     def abort(self) -> None:
         """Drop what still comes."""
@@ -255,6 +256,11 @@ class HalfStream:
             return
         if action != TrailersAction.CONTINUE:
             self.flow = Flow.HELD if self.flow is Flow.RUNNING else self.flow
+        elif self.flow is Flow.HELD and self.resuming_all:
+            # Envoy goes through what is held once more, but the filter has had its end by now: the body is lost, the trailers come again.
+            self.held = None
+            self.flow = Flow.RUNNING
+            self._filter_trailers(trailers)
         elif self.flow is Flow.HELD:
             self.resume()
         else:

@@ -35,13 +35,14 @@ JOINED_IN_RESPONSES = frozenset(
 
 
 def add(headers: HeaderMap, name: bytes, value: bytes, joined: frozenset[bytes]) -> None:
-    """Add a pair as Envoy does: a name in `joined` keeps one value, to which `value` is joined."""
+    """Add a pair as Envoy does: a name in `joined` keeps one value, to which `value` is joined, unless either is empty."""
     name = name.lower()
     present = headers.values_of(name) if name in joined else []
     if not present:
         headers.add(name, value)
         return
-    pairs = [(key, present[0] + b"," + value if key == name else old) for key, old in headers.raw]
+    whole = b",".join(part for part in (present[0], value) if part)
+    pairs = [(key, whole if key == name else old) for key, old in headers.raw]
     replace(headers, pairs, frozenset())
 
 

@@ -85,10 +85,10 @@ class HttpCalls:
         if isinstance(cluster, NoHosts):
             raise HostError("http_call", Status.INTERNAL_FAILURE)
         clock = self._vm.clock
-        self._timeouts[call_id] = (
-            clock.call_later(timeout * MILLISECOND, lambda: self._time_out(call_id)) if timeout else None
-        )
         request = _request(headers, body)
+        self._timeouts[call_id] = (
+            clock.call_later(timeout * MILLISECOND, lambda: self._time_out(call_id, request)) if timeout else None
+        )
         self._vm.shared.post(lambda: self._reach(call_id, cluster, request))
         return call_id
 
@@ -105,9 +105,9 @@ class HttpCalls:
             return
         server = answering(cluster)
         if isinstance(cluster, Absent):
-            self._answer_locally(call_id, REFUSED)
+            self._answer_locally(call_id, request, REFUSED)
         elif isinstance(cluster, Closing):
-            self._answer_locally(call_id, CLOSED)
+            self._answer_locally(call_id, request, CLOSED)
         elif server is not None:
             response = server.response(request)
             if server.delay:
@@ -132,8 +132,8 @@ class HttpCalls:
             self._plugin.status = _RESET
             self._plugin.tell("on_http_call_response", call_id, 0, 0, 0)
 
-    def _time_out(self, call_id: int) -> None:
-        self._answer_locally(call_id, TIMED_OUT)
+    def _time_out(self, call_id: int, request: UpstreamRequest) -> None:
+        self._answer_locally(call_id, request, TIMED_OUT)
         self._vm.shared.run_posted()
 
     def _end(self, call_id: int) -> bool:
@@ -145,8 +145,8 @@ class HttpCalls:
             timer.cancel()
         return True
 
-    def _answer_locally(self, call_id: int, response: LocalResponse) -> None:
-        headers, body = response.message(None)
+    def _answer_locally(self, call_id: int, request: UpstreamRequest, response: LocalResponse) -> None:
+        headers, body = response.message(HeaderMap([(":method", request.method), *request.headers.raw]))
         self._answer(call_id, _Response(headers, body))
 
     def _answer(self, call_id: int, response: _Response) -> None:

@@ -22,6 +22,7 @@ from proxy_wasm.abi.enums import BufferType, MapType, StreamType
 from proxy_wasm.emulator import properties
 from proxy_wasm.emulator.buffers import ConstantBuffer, ReadableBuffer
 from proxy_wasm.emulator.context import Context
+from proxy_wasm.emulator.framing import HOP_BY_HOP
 from proxy_wasm.emulator.half_stream import (
     REQUEST,
     RESPONSE,
@@ -45,6 +46,8 @@ UPSTREAM_DETAILS = "via_upstream"
 _BROKEN_DETAILS = "upstream_reset_after_response_started{protocol_error}"
 """HTTP/1 takes the early end of a connection, however it ends, for a mistake of the upstream's."""
 _DISCONNECT_DETAILS = "downstream_remote_disconnect"
+_DOWNSTREAM_REMOTE_DISCONNECT = 1 << 14
+_NO_ROUTE_FOUND = 1 << 5
 _GRPC_UNAVAILABLE = 14
 _STOP = {
     REQUEST.headers: HeadersAction.STOP_ALL_AND_WATERMARK,
@@ -64,6 +67,7 @@ class HttpStream(Context):
         super().__init__(plugin.vm, plugin.vm.new_context_id())
         self._plugin = plugin
         self._created = False
+        """Whether the guest has been told of the stream; only then there is something to continue."""
         self.request = HalfStream(self, REQUEST)
         """What came from the client; `request.sent` is what went on to the upstream."""
         self.response = HalfStream(self, RESPONSE)
@@ -73,6 +77,8 @@ class HttpStream(Context):
         """Whether the stream broke off before its response was whole."""
         self.details = ""
         """Envoy's response code details."""
+        self.answered_locally = False
+        """Whether a local response was asked for, from which `details` are then, even where those are empty."""
         self.response_code: int | None = None
         self.local_response: LocalResponse | None = None
         """The local response that was sent, if one was."""
@@ -80,6 +86,10 @@ class HttpStream(Context):
         self.attributes = attributes
         """Properties that the test supplies."""
         self.start_time = plugin.vm.clock.time_nanoseconds
+        self.flags = 0
+        """Envoy's response flags."""
+        self._is_closing = False
+        """Whether the guest has asked for it."""
         self._end_of_stream = False
         self._filtering: HalfStream | None = None
         self._prepared: LocalResponse | None = None
@@ -90,8 +100,11 @@ class HttpStream(Context):
     def request_headers(self, headers: Headers, end_of_stream: bool = False) -> None:
         """The client sends headers, pseudo-headers among them."""
         if not self.closed:
+            self.request.headers = HeaderMap(headers)
+            self._filtering = self.request
             self._create()
-            self.request.receive_headers(HeaderMap(headers), end_of_stream=end_of_stream)
+            # Whatever the guest has done to the stream meanwhile, it is told of the headers.
+            self.request.receive_headers(self.request.headers, end_of_stream=end_of_stream)
         self.vm.shared.run_posted()
 
     def request_body(self, data: bytes, end_of_stream: bool = False) -> None:
@@ -122,6 +135,7 @@ class HttpStream(Context):
         """The client goes away; nothing, where the stream is closed already."""
         if not self.closed:
             self.details = _DISCONNECT_DETAILS
+            self.flags |= _DOWNSTREAM_REMOTE_DISCONNECT
             self._break_off()
         self.vm.shared.run_posted()
 
@@ -241,7 +255,7 @@ class HttpStream(Context):
         half = {StreamType.HTTP_REQUEST: self.request, StreamType.HTTP_RESPONSE: self.response}.get(
             StreamType(stream_type)
         )
-        if half is None:
+        if half is None or not self._created:
             return
         if half is self.response and half.headers is None:
             self.vm.crash("continue_stream", "there is no response yet")
@@ -267,7 +281,10 @@ class HttpStream(Context):
     def close_stream(self, stream_type: int) -> None:
         if self.closed:
             self.vm.crash("close_stream")
+        elif self._is_closing:
+            self.vm.crash("close_stream", "the stream is being closed already")
         elif stream_type in (StreamType.HTTP_REQUEST, StreamType.HTTP_RESPONSE):
+            self._is_closing = True
             self.details = self.details or CLOSE_DETAILS
             self.vm.after_call(self._break_off)
 
@@ -296,6 +313,8 @@ class HttpStream(Context):
         self._filtering = half
         action = self.vm.call_filter(self, callback, self.context_id, size, *flags)
         self._filtering = None
+        if callback == RESPONSE.trailers and action == TrailersAction.CONTINUE and self._is_closing:
+            self.vm.crash("close_stream", "the trailers go on after it")
         if self.vm.failed:
             return self._fail(half, callback)
         return self._effective_action(callback, action)
@@ -314,8 +333,14 @@ class HttpStream(Context):
     def run_local_response(self) -> None:
         """Send the local response that was asked for during a request callback."""
         response, self._prepared = self._prepared, None
-        if response is not None and not self.closed:
+        if response is None:
+            return
+        if not self.closed:
             self._send_through_filter(response)
+            return
+        # The guest has closed the stream too; it hears of a response that nobody will get.
+        headers, body = response.message(self.request.headers)
+        self.filter(self.response, RESPONSE.headers, headers.pair_count, not body)
 
     def headers_went_on(self, half: HalfStream) -> None:
         """Answer in the message's place where the filter took from it what it cannot do without.
@@ -325,6 +350,8 @@ class HttpStream(Context):
         """
         headers = half.headers or HeaderMap()
         if half is self.response:
+            for name in HOP_BY_HOP:
+                headers.remove(name)  # what goes to the client has them, but `on_log` does not see them
             status = headers.get(":status", "")
             if status.isdecimal():
                 self.response_code = int(status)
@@ -332,6 +359,7 @@ class HttpStream(Context):
                 half.headers_sent = False
                 self._answer(_missing(502, "filter_removed_required_response_headers", ":status"))
         elif ":path" not in headers:
+            self.flags |= _NO_ROUTE_FOUND
             self._answer(LocalResponse(404, details="route_not_found"))
         elif ":method" not in headers:
             self._answer(_missing(503, "filter_removed_required_request_headers", ":method"))
@@ -345,8 +373,11 @@ class HttpStream(Context):
 
     def _answer(self, response: LocalResponse) -> None:
         if self.closed:
+            if self._filtering is self.request:
+                self._prepared = self._prepared or response
             return
         self.details = response.details
+        self.answered_locally = True
         if self.response.headers is None:
             self.request.abort()
             if self._filtering is self.request or self._prepared is not None:
@@ -401,9 +432,9 @@ class HttpStream(Context):
 
     def _create(self) -> None:
         if not self._created:
-            self._created = True
             self.vm.contexts[self.context_id] = self
             self.vm.call(self, "on_context_create", self.context_id, self.plugin.context_id)
+            self._created = True
 
     def _finish(self) -> None:
         self.closed = True

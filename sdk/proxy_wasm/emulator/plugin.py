@@ -70,7 +70,9 @@ class Plugin(Context):
             "plugin_name": settings.name,
             "plugin_root_id": settings.root_id,
             "plugin_vm_id": vm.vm_id,
-            "xds": {"node": {"id": "proxy-wasm", "cluster": "proxy-wasm", "user_agent_name": "envoy"}},
+            "xds": properties.Group(
+                {"node": {"id": "proxy-wasm", "cluster": "proxy-wasm", "user_agent_name": "envoy"}}
+            ),
         }
         self.received = Received()
         """What the callout brought that the running callback tells of."""

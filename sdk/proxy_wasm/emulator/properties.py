@@ -14,7 +14,7 @@ from proxy_wasm.abi.enums import Status
 from proxy_wasm.abi.header_map import encode_pairs
 from proxy_wasm.abi.hostcalls import HostError
 from proxy_wasm.emulator import messages
-from proxy_wasm.emulator.header_map import HeaderMap, to_bytes
+from proxy_wasm.emulator.header_map import HeaderMap, to_bytes, to_text
 
 Value: TypeAlias = (
     "str | bytes | bool | int | float | datetime | timedelta | Mapping[str, Value] | Sequence[Value] | HeaderMap"
@@ -28,6 +28,9 @@ Tree: TypeAlias = "dict[str, Value]"
 _U64 = (1 << 64) - 1
 
 
+_GROUPS = frozenset({"request", "response", "connection", "source", "destination", "upstream", "xds"})
+
+
 class Group(dict[str, Value]):
     """Attributes that belong together, such as `request`: readable one by one, not as a whole. Without any, a null of Envoy's."""
 
@@ -39,10 +42,11 @@ def tree(properties: Properties) -> Tree:
         parts = path.split(".") if isinstance(path, str) else path
         level = root
         for part in parts[:-1]:
-            inner = level.setdefault(part, {})
+            inner = level.setdefault(part, Group() if level is root and part in _GROUPS else {})
             if not isinstance(inner, dict):
                 msg = f"property {'.'.join(parts)}: {part!r} is a value already, it can hold no other"
                 raise TypeError(msg)
+            level[part] = inner = type(inner)(inner)  # what was given is not to change
             level = inner
         level[parts[-1]] = value
     return root
@@ -52,7 +56,7 @@ def of_the_proxy(root: Tree) -> Tree:
     """Those of `root` that belong to no stream, which is what plugin contexts can read: the node's."""
     xds = root.get("xds")
     node = xds.get("node") if isinstance(xds, Mapping) and not isinstance(xds, HeaderMap) else None
-    return {} if node is None else {"xds": {"node": node}}
+    return {} if node is None else {"xds": Group({"node": node})}
 
 
 def find(root: Mapping[str, Value], parts: Sequence[bytes]) -> Found:
@@ -132,12 +136,19 @@ class FilterState:
     def set_object(self, key: bytes, value: bytes) -> None:
         self._values[key] = value
 
+    def written(self) -> dict[str, bytes]:
+        """What filters set, by name."""
+        return {to_text(key[len(_PREFIX) :]): value for key, value in self._values.items() if key.startswith(_PREFIX)}
+
     def get(self, parts: Sequence[bytes]) -> bytes | None:
+        if list(parts) == [_FILTER_STATE]:
+            raise HostError("get_property", Status.SERIALIZATION_FAILURE)
         if len(parts) == 1:
             return self._values.get(_PREFIX + parts[0])
-        return self._values.get(parts[1]) if list(parts[:-1]) == [b"filter_state"] else None
+        return self._values.get(parts[1]) if list(parts[:-1]) == [_FILTER_STATE] else None
 
 
+_FILTER_STATE = b"filter_state"
 _PREFIX = b"wasm."
 """What Envoy puts before the names of properties that filters set (`CelStateKeyPrefix`)."""
 

@@ -30,14 +30,25 @@ def stream_attributes(stream: "HttpStream") -> Tree:
         "request": _request(stream),
         "response": _response(stream),
         "xds": _xds(stream),
+        **_upstream(stream),
         **connection_attributes(stream),
     }
 
 
-def _xds(stream: "HttpStream") -> Tree:
+def _xds(stream: "HttpStream") -> Group:
     """The upstream host here has no metadata, and neither has its locality, which makes nulls of both."""
-    answered = stream.response.headers is not None and stream.local_response is None
-    return dict.fromkeys(("upstream_host_metadata", "upstream_host_locality_metadata"), Group()) if answered else {}
+    metadata = ("upstream_host_metadata", "upstream_host_locality_metadata")
+    return Group(dict.fromkeys(metadata, Group()) if _has_upstream(stream) else {})
+
+
+def _upstream(stream: "HttpStream") -> Tree:
+    groups: Tree = {"upstream": Group()}
+    return {**groups, "upstream_filter_state": Group()} if _has_upstream(stream) else groups
+
+
+def _has_upstream(stream: "HttpStream") -> bool:
+    """Whether there is a connection to an upstream; here that takes no time."""
+    return stream.request.headers_sent and (stream.request.headers or HeaderMap()).keys() >= {":path", ":method"}
 
 
 def connection_attributes(stream: "HttpStream | TcpStream") -> Tree:
@@ -95,13 +106,13 @@ def _response(stream: "HttpStream") -> Group:
     headers_size = 0 if headers is None else headers.byte_size
     known: dict[str, Value | None] = {
         "code": stream.response_code,
-        "code_details": stream.details or None,
+        "code_details": stream.details if stream.details or stream.answered_locally else None,
         "headers": headers or HeaderMap(),
         "trailers": trailers or HeaderMap(),
         "headers_bytes": headers_size,
         "size": size,
         "total_size": size + headers_size + (0 if trailers is None else trailers.byte_size),
-        "flags": 0,
+        "flags": stream.flags,
         "backend_latency": 0 if stream.response.whole and stream.details in ("", "via_upstream") else None,
         "grpc_status": _grpc_status(stream, headers, trailers),
     }

@@ -18,7 +18,7 @@ class Body:
     pieces: tuple[bytes, ...] = ()
     trailers: tuple[Pair, ...] = ()
     has_length: bool = False
-    """Whether `content-length` frames it; otherwise it comes in chunks. Excludes trailers."""
+    """Whether `content-length` frames it; otherwise it comes in chunks. Needs pieces, and excludes trailers."""
 
     @property
     def size(self) -> int:
@@ -87,6 +87,8 @@ def _parts(headers: list[Pair], body: Body | None) -> list[Part]:
         return [Part(headers, end=True)]
     framing = (b"content-length", b"%d" % body.size) if body.has_length else (b"transfer-encoding", b"chunked")
     pieces = [Part(piece=piece) for piece in body.pieces]
+    if body.has_length:  # then the last piece is the end
+        return [Part([*headers, framing]), *pieces[:-1], Part(piece=body.pieces[-1], end=True)]
     return [Part([*headers, framing]), *pieces, Part(trailers=body.trailers, end=True)]
 
 

@@ -11,8 +11,12 @@ from scripted.script import Block, ContextId, Outside, ResultOf, Step
 
 
 def difference(expected: Json, seen: Json) -> str:
-    """How what was seen on another host differs from what was to be expected; empty where it does not."""
-    if expected == seen:
+    """How what was seen on another host differs from what was to be expected; empty where it does not.
+
+    After a crash there is nothing to see but that it is one.
+    """
+    both_failed = "failure" in expected and "failure" in seen
+    if both_failed or expected == seen:
         return ""
     return "\n".join(difflib.unified_diff(_lines(expected), _lines(seen), "envoy", "emulator", lineterm="", n=100))
 

@@ -8,6 +8,7 @@ from proxy_wasm.emulator.half_stream import Message as SentMessage
 from proxy_wasm.emulator.header_map import to_bytes
 from proxy_wasm.emulator.header_maps import JOINED_IN_REQUESTS, JOINED_IN_RESPONSES, joined
 from proxy_wasm.emulator.native_guest import callbacks_guest
+from proxy_wasm.emulator.properties import Properties
 from scripted.case import Case, HttpCase, Part, conduct
 from scripted.clusters import CLUSTERS
 from scripted.native import ScriptedFilter
@@ -17,6 +18,18 @@ from scripted.script import LOAD, TICK, Script, encode, named
 _TICK = 0.001
 AUTHORITY = b"localhost"
 NAME, ROOT_ID, VM_ID = "filter", "root", "vm"
+CONFIGURED: Properties = {
+    "xds.cluster_name": "upstream",
+    "xds.cluster_metadata": "",
+    "xds.filter_chain_name": "",
+    "xds.listener_direction": 0,
+    "xds.listener_metadata": "",
+    "xds.route_name": "",
+    "xds.route_metadata": "",
+    "xds.virtual_host_name": "all",
+    "xds.virtual_host_metadata": "",
+}
+"""Properties that say how Envoy is configured here."""
 
 
 class EmulatedHost:
@@ -29,7 +42,7 @@ class EmulatedHost:
 
     def _start(self) -> tuple[Emulator, Plugin]:
         guest = callbacks_guest(self._make_native) if self._module is None else wasm_guest(self._module)
-        emulator = Emulator(guest, log_level=LogLevel.INFO, vm_id=VM_ID, clusters=CLUSTERS)
+        emulator = Emulator(guest, log_level=LogLevel.INFO, vm_id=VM_ID, clusters=CLUSTERS, attributes=CONFIGURED)
         return emulator, emulator.start_plugin(root_id=ROOT_ID, name=NAME)
 
     def _make_native(self, host: Hostcalls) -> ScriptedFilter:
@@ -80,16 +93,26 @@ class _Stream:
         self._host = host
         self._case = case
         self._stream = host.plugin.http_stream()
+        self._is_connected = False
+        """Whether there is a connection to the upstream: a real one takes a moment, and a stream that is over by then gets none."""
 
     def send(self, part: Part) -> None:
         """See `HttpHost`."""
+        self._send(part)
+        self._connect()
+
+    def _connect(self) -> None:
+        self._is_connected |= self._stream.request.headers_sent and not self._stream.closed
+
+    def _send(self, part: Part) -> None:
         if part.headers is not None:
             self._stream.request_headers(self._request_headers(part), end_of_stream=part.end)
-        elif not part.end:
+            return
+        if part.piece:
             self._stream.request_body(part.piece)
-        elif part.trailers:
+        if part.trailers:
             self._stream.request_trailers(joined(HeaderMap(part.trailers), JOINED_IN_REQUESTS))
-        else:
+        elif part.end:
             self._stream.request_body(b"", end_of_stream=True)
 
     def _request_headers(self, part: Part) -> HeaderMap:
@@ -105,11 +128,12 @@ class _Stream:
         """See `HttpHost`."""
         if part.headers is not None:
             self._stream.response_headers(self._response_headers(part), end_of_stream=part.end)
-        elif not part.end:
+            return
+        if part.piece:
             self._stream.response_body(part.piece)
-        elif part.trailers:
+        if part.trailers:
             self._stream.response_trailers(joined(HeaderMap(part.trailers), JOINED_IN_RESPONSES))
-        else:
+        elif part.end:
             self._stream.response_body(b"", end_of_stream=True)
 
     def _response_headers(self, part: Part) -> HeaderMap:
@@ -121,6 +145,7 @@ class _Stream:
     def tick(self) -> None:
         """See `HttpHost`."""
         self._host.tick()
+        self._connect()
 
     def leave(self) -> None:
         """See `HttpHost`."""
@@ -146,7 +171,7 @@ class _Stream:
     def upstream(self) -> Message | None:
         """What the upstream got."""
         sent = self._stream.request.sent
-        if sent.headers is None or (self._stream.response.headers is not None and not sent.ended):
+        if sent.headers is None or not self._is_connected:
             return None
         start = tuple(sent.headers.get(name, "") for name in (":method", ":path", ":authority"))
         return _message(start, sent, says_nothing=False)

@@ -4,13 +4,14 @@ What is left out, and why, is told where it is; docs/emulator.md lists it too.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from hypothesis import strategies as st
 
 from proxy_wasm.abi.header_map import Pair, encode_pairs
-from scripted.case import BODILESS_STATUSES, Body, Case, HttpCase, Request, Response
-from scripted.script import NAME, Block, ContextId, Number, ResultOf, Script, Step, steps_of
+from scripted.case import BODILESS_STATUSES, Body, Case, HttpCase, Request, Response, request_parts
+from scripted.script import NAME, Argument, Block, ContextId, Number, ResultOf, Script, Step, steps_of
 
 Steps: TypeAlias = st.SearchStrategy[Step]
 
@@ -114,7 +115,15 @@ _PROPERTIES = (
         b"source.nothing",
     ),
     *(b"plugin_name", b"plugin_root_id", b"plugin_vm_id", b"nothing", b"", b"\0", b"set", b"set.part", b"filter_state"),
-    *(b"filter_state.wasm.set", b"xds.route_name", b"xds.nothing"),
+    *(b"filter_state.wasm.set", b"xds.route_name", b"xds.nothing", b"xds", b"upstream"),
+    *(
+        b"xds.virtual_host_name",
+        b"xds.cluster_name",
+        b"xds.node.id",
+        b"upstream_filter_state",
+        b"source",
+        b"connection",
+    ),
 )
 _CLUSTERS = (b"echo", b"echo", b"echo", b"absent", b"closing", b"nowhere", b"unknown", b"")
 _CALL_HEADERS: tuple[list[Pair], ...] = (
@@ -266,7 +275,6 @@ _FOREIGN_STEPS = _step(
             b"clear_route_cache",
             b"",
             b"unknown",
-            b"declare_property",
             b"set_envoy_filter_state",
         )
     ),
@@ -302,25 +310,53 @@ _STEPS = st.one_of(
         _CALL_STEPS,
     ),
 )
-_LAST = ("on_log", "on_done", "on_delete")
-_RESUMING = ("on_tick", "on_http_call_response", "on_queue_ready")
+_REQUEST_CALLBACKS = ("on_request_headers", "on_request_body", "on_request_trailers")
+_RESPONSE_CALLBACKS = ("on_response_headers", "on_response_body", "on_response_trailers")
+_LAST_CALLBACKS = ("on_log", "on_done", "on_delete")
+_RESUMING_CALLBACKS = ("on_tick", "on_http_call_response", "on_queue_ready")
+_CALLING = ("http_call", "enqueue_shared_queue")
+"""What leads to callbacks of the plugin."""
 _ACTIONS = _mostly((0, 0, 0, 0, 1, 1, 3), (2, 4, 5, 0xFFFFFFFF))
 _ACTIONS_AT_END = _mostly((0, 0, 0, 0, 0, 1), (2, 3, 4))
+_DETAILS = Step("get_property", (b"response\0code_details",))
+
+
+def _fits(callback: str, step: Step, *, resumes_response: bool) -> bool:
+    """Whether a script may do that.
+
+    Envoy 1.40 crashes where a stream is answered or closed at its end, and where a response is continued that has not begun, or whose headers or
+    trailers are just passing.
+    """
+    if step.hostcall in _ENDING:
+        return callback not in _LAST_CALLBACKS and (callback, step.hostcall) != ("on_response_trailers", "close_stream")
+    if step.hostcall == "get_property" and step.arguments[0] in _DATED:
+        return callback not in (*_LAST_CALLBACKS, *_RESUMING_CALLBACKS)
+    if step == Step("continue_stream", (1,)):
+        return callback == "on_response_body" or (resumes_response and callback in _RESUMING_CALLBACKS)
+    return step.hostcall not in _CALLING or not resumes_response or callback in _RESPONSE_CALLBACKS
 
 
 @st.composite
-def _blocks(draw: st.DrawFn, callback: str) -> list[Block]:
+def _blocks(draw: st.DrawFn, callback: str, *, resumes_response: bool) -> list[Block]:
     """One block of a callback, or two."""
     blocks: list[Block] = []
     for nth in range(draw(st.sampled_from((1, 1, 1, 2)))):
-        steps = draw(st.lists(_STEPS, max_size=4))
-        if callback in _LAST or callback == "on_context_create":
-            steps = [step for step in steps if step.hostcall not in _ENDING]
-        if callback in _RESUMING:
+        steps = draw(st.lists(_STEPS, min_size=1, max_size=4))
+        if callback in _RESUMING_CALLBACKS:
             # What these do mostly concerns the stream.
             steps = [Step("set_effective_context", (ContextId(),)), *steps] if draw(st.integers(0, 3)) else steps
-            steps += draw(st.lists(_step("continue_stream", st.sampled_from((0, 1))), max_size=2))
-        action, at_end = draw(_ACTIONS), draw(_ACTIONS_AT_END)
+            steps += draw(st.lists(st.just(Step("continue_stream", (int(resumes_response),))), max_size=1))
+        steps = [step for step in steps if _fits(callback, step, resumes_response=resumes_response)]
+        ending = next((step for step in steps if step.hostcall in _ENDING), None)
+        if ending is not None:
+            # Whatever else is done to the stream then, Envoy does to what is gone already.
+            steps = [step for step in steps if step is ending or step.hostcall not in ("continue_stream", *_ENDING)]
+        if callback == "on_log":
+            steps.append(_DETAILS)
+        passes = callback not in (*_REQUEST_CALLBACKS, *_RESPONSE_CALLBACKS) or (
+            resumes_response and callback in _REQUEST_CALLBACKS
+        )
+        action, at_end = (0, 0) if passes else (draw(_ACTIONS), draw(_ACTIONS_AT_END))
         blocks.append(Block(callback, tuple(steps), _number(action), _number(at_end), nth))
     return blocks
 
@@ -330,31 +366,42 @@ def _number(value: Number) -> int:
     return value
 
 
-_HTTP_CALLBACKS = (
-    *(
-        "on_context_create",
-        "on_request_headers",
-        "on_request_headers",
-        "on_request_body",
-        "on_request_body",
-        "on_request_trailers",
-    ),
-    *("on_response_headers", "on_response_headers", "on_response_body", "on_response_body", "on_response_trailers"),
-    *("on_log", "on_done", "on_delete", "on_tick", "on_http_call_response", "on_queue_ready"),
-)
-_DETAILS = Step("get_property", (b"response\0code_details",))
+def _lives(callback: str, step: Step, script: Script) -> bool:
+    """Whether the body that a step wants is there, or safely not there.
+
+    Envoy keeps a pointer to the latest piece of a body after the callback for it has returned, except where the filter buffers it, or has let a piece of
+    a request go; what is read or written there later is another thing's memory.
+    """
+    if step.hostcall not in _BUFFER_HOSTCALLS or step.arguments[0] not in _BODIES:
+        return True
+    body = _BODIES[step.arguments[0]]
+    safe = (0, 1) if body == "on_request_body" else (1,)
+    actions = [action for block in script if block.callback == body for action in (block.action, block.action_at_end)]
+    before = _REQUEST_CALLBACKS if body == "on_response_body" else ("on_request_headers",)
+    buffers = (bool(actions) or body == "on_request_body") and all(action in safe for action in actions)
+    return callback in (body, *before, "on_context_create") or buffers
+
+
+_BUFFER_HOSTCALLS = ("get_buffer_bytes", "get_buffer_status", "set_buffer_bytes")
+_BODIES: dict[Argument, str] = {0: "on_request_body", 1: "on_response_body"}
+_DATED = (b"response\0headers_bytes", b"response\0total_size")
+"""Properties that count the `date` which Envoy adds at the end."""
 
 
 @st.composite
-def _scripts(draw: st.DrawFn) -> Script:
-    callbacks = draw(st.lists(st.sampled_from(_HTTP_CALLBACKS), max_size=5, unique=True))
-    blocks = [block for callback in callbacks for block in draw(_blocks(callback))]
-    if "on_log" in callbacks:
-        return tuple(
-            Block("on_log", (*block.steps, _DETAILS), nth=block.nth) if block.callback == "on_log" else block
-            for block in blocks
-        )
-    return (*blocks, Block("on_log", (_DETAILS,)))
+def _scripts(draw: st.DrawFn, *, resumes_response: bool) -> Script:
+    main = _RESPONSE_CALLBACKS if resumes_response else _REQUEST_CALLBACKS
+    callbacks = draw(st.lists(st.sampled_from(main), min_size=1, max_size=3, unique=True))
+    others = (*_REQUEST_CALLBACKS, *_RESPONSE_CALLBACKS, *_LAST_CALLBACKS, *_RESUMING_CALLBACKS, "on_context_create")
+    callbacks += draw(
+        st.lists(st.sampled_from([name for name in others if name not in callbacks]), max_size=3, unique=True)
+    )
+    blocks = [block for name in callbacks for block in draw(_blocks(name, resumes_response=resumes_response))]
+    script = tuple(blocks) if "on_log" in callbacks else (*blocks, Block("on_log", (_DETAILS,)))
+    return tuple(
+        replace(block, steps=tuple(step for step in block.steps if _lives(block.callback, step, script)))
+        for block in script
+    )
 
 
 @st.composite
@@ -368,42 +415,41 @@ def _bodies(draw: st.DrawFn, names: Sequence[bytes], *, may_have_length: bool) -
 
 
 def _keeps_length(script: Script, buffer: str) -> bool:
-    """Whether no script changes how long a body is: on the wire one that does not fit its length breaks."""
-    changed = any(step.hostcall == "set_buffer_bytes" for step in steps_of(script))
-    dropped = any(block.callback == buffer and 3 in (block.action, block.action_at_end) for block in script)
-    return not changed and not dropped
+    """Whether the script neither changes how long a body is, which breaks on the wire where it does not fit its length, nor holds it.
+
+    Nobody sees on the wire that the end of a body is held whose length is known. Its last piece and its end come at once, so what the plugin is told
+    later would have to wait for both.
+    """
+    changed = any(step.hostcall in ("set_buffer_bytes", *_CALLING) for step in steps_of(script))
+    held = any(block.callback == buffer and (block.action or block.action_at_end) for block in script)
+    return not changed and not held
 
 
 @st.composite
 def http_cases(draw: st.DrawFn) -> Case:
     """HTTP streams."""
-    script = draw(_scripts())
+    resumes_response = draw(st.booleans())
+    script = draw(_scripts(resumes_response=resumes_response))
     body = draw(_bodies(_REQUEST_NAMES[:4], may_have_length=_keeps_length(script, "on_request_body")))
-    method = (
-        draw(st.sampled_from(("POST", "POST", "PUT")))
-        if body
-        else draw(st.sampled_from(("GET", "GET", "HEAD", "POST")))
-    )
+    methods = ("POST", "POST", "PUT") if body else ("GET", "GET", "HEAD", "POST")
     request = Request(
-        method,
+        draw(st.sampled_from(methods)),
         draw(st.sampled_from(("/", "/path?q=1"))),
         tuple(draw(st.lists(_fields(_REQUEST_NAMES), max_size=3))),
         body,
     )
     status = draw(st.sampled_from((200, 200, 200, 404, 204, 304, 503)))
     answer = None
-    if method != "HEAD" and status not in BODILESS_STATUSES:
+    if request.method != "HEAD" and status not in BODILESS_STATUSES:
         answer = draw(_bodies(_RESPONSE_NAMES[:4], may_have_length=_keeps_length(script, "on_response_body")))
     response = Response(status, tuple(draw(st.lists(_fields(_RESPONSE_NAMES), max_size=3))), answer)
+    first = len(request_parts(request)) if resumes_response else 0
+    has_ticks = any(block.callback == "on_tick" for block in script)
     return HttpCase(
         script,
         request,
         response,
-        ticks=frozenset(draw(st.lists(st.integers(0, 6), max_size=2))) if _ticks(script) else frozenset(),
-        late_ticks=draw(st.integers(0, 2)) if _ticks(script) else 0,
+        ticks=frozenset(draw(st.lists(st.integers(first, first + 4), max_size=2))) if has_ticks else frozenset(),
+        late_ticks=draw(st.integers(0, 2)) if has_ticks else 0,
         leaves_after=draw(st.sampled_from((None, None, None, None, None, None, 0, 1, 2, 3))),
     )
-
-
-def _ticks(script: Script) -> bool:
-    return any(block.callback == "on_tick" for block in script)

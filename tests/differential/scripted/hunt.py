@@ -18,10 +18,11 @@ class _DifferenceError(AssertionError):
 
 
 class Hunt:
-    """Counts cases on which `reference` and `others` agree, and keeps what it finds."""
+    """Compares `others` with `reference`, case by case, and keeps what it finds."""
 
     def __init__(self, reference: Host, *others: Host) -> None:
-        self.agreed = 0
+        self.agreed: set[str] = set()
+        """The cases on which the hosts agree."""
         self.differences: list[str] = []
         self.statuses: Counter[tuple[str, str]] = Counter()
         """How often a hostcall gave a status."""
@@ -65,7 +66,7 @@ class Hunt:
                 msg = f"{to_text(case)}\n{found}"
                 self._latest = msg
                 raise _DifferenceError(msg)
-        self.agreed += 1
+        self.agreed.add(to_text(case))
         for entry in expected["log"]:
             if isinstance(entry[-1], list):
                 self.statuses.update((call[0], str(call[1])) for call in entry[-1])

@@ -7,6 +7,7 @@ Ids that hosts hand out count up over all cases, so they are told by the order i
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -131,8 +132,20 @@ def _result(hostcall: str, word: str) -> Json:
         return int(word)
     data = bytes.fromhex(word[1:])
     if hostcall == "get_header_map_pairs":
-        return [[_text(name), _text(value)] for name, value in decode_pairs(data)]
+        return _pairs(decode_pairs(data))
+    if hostcall == "get_property" and data:
+        with suppress(ValueError):  # most are no maps; those that are have no order
+            return _pairs(sorted(decode_pairs(data)))
     return _text(data)
+
+
+def _pairs(pairs: Iterable[Pair]) -> Json:
+    """Without the header that Envoy adds at the end, and the value that tells a time."""
+    return [
+        [_text(name), "" if name == b"x-envoy-upstream-service-time" else _text(value)]
+        for name, value in pairs
+        if name != b"date"
+    ]
 
 
 def _text(data: bytes) -> str:

@@ -78,7 +78,10 @@ class RealHost:
 
     def _listeners(self) -> list[Json]:
         filtering = WasmFilter(self._module, root_id=ROOT_ID, name=NAME, vm_id=VM_ID)
-        return [listener(_FILTER_LISTENER, [filtering]), answering_listener(_WORKER_LISTENER)]
+        filtered = listener(_FILTER_LISTENER, [filtering])
+        ((manager,),) = (chain["filters"] for chain in filtered["filter_chains"])
+        manager["typed_config"]["delayed_close_timeout"] = "0s"
+        return [filtered, answering_listener(_WORKER_LISTENER)]
 
     def _clusters(self) -> list[Json]:
         upstream = cluster(*self._upstream.getsockname(), name=UPSTREAM_CLUSTER)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from proxy_wasm.abi.header_map import Pair
 from scripted.case import BODILESS_STATUSES, Body, Part
 
+_LOWEST_WITH_BODY = 200
 _HEAD_END = b"\r\n\r\n"
 
 
@@ -32,7 +33,9 @@ def arrived(data: bytes, *, is_response: bool, to_head: bool = False) -> Arrived
             break
         data = rest  # an interim response
     headers = _fields(lines[1:])
-    if is_response and (to_head or (start[1].isdigit() and int(start[1]) in BODILESS_STATUSES)):
+    if is_response and (
+        to_head or (start[1].isdigit() and (int(start[1]) in BODILESS_STATUSES or int(start[1]) < _LOWEST_WITH_BODY))
+    ):
         return Arrived(start, headers, b"", (), whole=True)
     framing = {name.lower(): value for name, value in headers}
     if b"transfer-encoding" in framing:
@@ -59,7 +62,10 @@ def _chunks(data: bytes) -> tuple[bytes, tuple[Pair, ...], bool]:
         line, end, rest = data.partition(b"\r\n")
         if not end:
             return body, (), False
-        size = int(line, 16)
+        try:
+            size = int(line, 16)
+        except ValueError:
+            return body + data, (), False
         if not size:
             trailers, end, _ = (b"\r\n" + rest).partition(_HEAD_END)
             return body, _fields(trailers.split(b"\r\n")[1:]) if end else (), bool(end)
@@ -71,10 +77,11 @@ def encoded(part: Part, start: bytes, body: Body | None) -> bytes:
     """A part on the wire; `start` is what comes before the fields, `body` what frames the message."""
     if part.headers is not None:
         return start + _encoded_fields(part.headers) + b"\r\n"
-    in_chunks = body is not None and not body.has_length
+    if body is not None and body.has_length:
+        return part.piece
     if not part.end:
-        return b"%x\r\n%b\r\n" % (len(part.piece), part.piece) if in_chunks and part.piece else part.piece
-    return b"0\r\n" + _encoded_fields(part.trailers) + b"\r\n" if in_chunks else b""
+        return b"%x\r\n%b\r\n" % (len(part.piece), part.piece) if part.piece else b""
+    return b"0\r\n" + _encoded_fields(part.trailers) + b"\r\n"
 
 
 def _encoded_fields(fields: Sequence[Pair]) -> bytes:
