@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from proxy_wasm.abi.enums import LogLevel
-from proxy_wasm.emulator import ConfigurationRejected, Emulator, native_guest, wasm_guest
+from proxy_wasm.emulator import ConfigurationRejected, Emulator, LogRecord, native_guest, wasm_guest
 from proxy_wasm.testing import Exchange, HostName, Proxy, StartProxy, respond
 from proxy_wasm.testing.extension import Extension
 
@@ -108,6 +108,50 @@ def test_the_status_is_that_of_no_callout_before_the_first(start_proxy: StartPro
 
 def test_functions_beyond_the_specification_are_called_by_name(start_proxy: StartProxy) -> None:
     assert ask(start_proxy("raw_abi"), "foreign_function").json() == [True, 1000]
+
+
+def heard(records: list[LogRecord], of: str) -> list[str]:
+    """The names of callbacks in the order in which they first came."""
+    said = [record.message.partition(": ") for record in records]
+    return list(dict.fromkeys(callback for who, _, callback in said if who == of))
+
+
+def test_a_plugin_hears_of_its_start_its_configuration_and_the_time(start_proxy: StartProxy) -> None:
+    proxy = start_proxy("raw_abi", root_id="callbacks")
+    proxy.advance(0.1)
+    assert heard(proxy.logs, "plugin") == ["on_vm_start", "on_configure", "on_tick"]
+
+
+def test_a_stream_hears_of_each_part_of_request_and_response_and_of_its_end(start_proxy: StartProxy) -> None:
+    proxy = start_proxy("raw_abi", root_id="callbacks")
+    answer = respond(200, {}, "body", {"x-trailer": "2"})
+    exchange = proxy.post("/", body="body", trailers={"x-trailer": "1"}, upstream=answer)
+    assert heard(list(exchange.logs), "stream") == [
+        "on_request_headers",
+        "on_request_body",
+        "on_request_trailers",
+        "on_response_headers",
+        "on_response_body",
+        "on_response_trailers",
+        "on_log",
+        "on_done",
+    ]
+
+
+def test_a_connection_hears_of_its_data_both_ways_and_of_its_end(start_proxy: StartProxy) -> None:
+    connection = start_proxy("raw_abi", root_id="callbacks", network=True).connect()
+    connection.send(b"ping")
+    assert connection.receive(4) == b"ping"
+    connection.close()
+    assert heard(connection.logs(), "connection") == [
+        "on_new_connection",
+        "on_downstream_data",
+        "on_upstream_data",
+        "on_upstream_connection_close",
+        "on_downstream_connection_close",
+        "on_done",
+        "on_log",
+    ]
 
 
 # What Envoy never calls, as a host of one's own may.
