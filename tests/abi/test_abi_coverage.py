@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -238,25 +238,52 @@ def test_of_something_else():
 """
 
 
+class Record(Protocol):
+    def __call__(self, files: Mapping[str, str], *options: str) -> dict[str, Any]: ...
+
+
 @pytest.fixture
-def recorded(tmp_path: Path) -> dict[str, Any]:
+def record(tmp_path: Path) -> Record:
+    """Runs the tests in these files, and gives what is recorded."""
+
+    def run(files: Mapping[str, str], *options: str) -> dict[str, Any]:
+        for name, content in files.items():
+            (tmp_path / name).write_text(content)
+        recorded = tmp_path / "calls.json"
+        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        command = [sys.executable, "-m", "pytest", "-p", "scripts.abi_recording", "--abi-calls", str(recorded)]
+        subprocess.run(
+            [*command, "-p", "no:cacheprovider", *options],
+            check=False,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            capture_output=True,
+        )
+        return json.loads(recorded.read_text())
+
+    return run
+
+
+@pytest.fixture
+def recorded(record: Record) -> dict[str, Any]:
     """What is recorded of a run of `TESTS` on the native host."""
-    for name, content in {"pyproject.toml": PROJECT, "recorded.py": FILTER, "test_recorded.py": TESTS}.items():
-        (tmp_path / name).write_text(content)
-    record = tmp_path / "calls.json"
-    command = [sys.executable, "-m", "pytest", "-p", "scripts.abi_recording", "--abi-calls", str(record)]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
-    }
-    subprocess.run(
-        [*command, "-p", "no:cacheprovider", "--proxy-hosts", "native"],
-        check=False,
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-    )
-    return json.loads(record.read_text())
+    files = {"pyproject.toml": PROJECT, "recorded.py": FILTER, "test_recorded.py": TESTS}
+    return record(files, "--proxy-hosts", "native")
+
+
+@pytest.mark.parametrize(
+    ("options", "complete"),
+    [((), True), (("--tb=short",), True), (("-k", "one"), False), (("test_two.py",), False)],
+)
+def test_a_run_is_complete_where_nothing_is_left_out(record: Record, options: tuple[str, ...], complete: bool) -> None:
+    passing = "def test_one(): pass\ndef test_two(): pass\n"
+    files = {"pytest.ini": "[pytest]\ntestpaths = .\n", "test_one.py": passing, "test_two.py": passing}
+    assert record(files, *options)["complete"] is complete
+
+
+def test_a_run_in_which_a_test_fails_is_not_complete(record: Record) -> None:
+    files = {"pytest.ini": "[pytest]\ntestpaths = .\n", "test_one.py": "def test_one(): assert False\n"}
+    assert not record(files)["complete"]
 
 
 def test_what_tests_that_passed_have_used_is_recorded(recorded: dict[str, Any]) -> None:
