@@ -38,7 +38,7 @@ class Stream(HttpContext[Plugin]):
 
     async def wait(self) -> Action:
         try:
-            await self.http_call("silent", timeout=0.3)
+            await self.http_call("silent", timeout=3)
         except CalloutTimeoutError:
             self.plugin.applied.increment()
             return self.send_local_response(504)
