@@ -33,7 +33,7 @@ class Recorder:
     def __init__(self, start: "Start", fail_open: bool = False, /, **handlers: "Handler") -> None:
         self.heard: list[Any] = []
         self.plugin: Plugin = start(
-            plugin={"failure_policy": FailurePolicy.OPEN if fail_open else FailurePolicy.CLOSED},
+            plugin={"failure_policy": FailurePolicy.ALWAYS_OPEN if fail_open else FailurePolicy.CLOSED},
             emulator={"clusters": {"a": UpstreamResponse()}},
             **{name: self._recording(name, handlers.get(name)) for name in CALLBACKS},
             **{name: handler for name, handler in handlers.items() if name not in CALLBACKS},

@@ -269,7 +269,7 @@ class WasmGuest(Guest):
             return 0
         outer, self._allowed = self._allowed, WHILE_ALLOCATING
         try:
-            address = (self._run(self._allocate, len(data)) or 0) & _U32
+            address = self._host.as_vm(lambda: (self._run(self._allocate, len(data)) or 0) & _U32)
         except GuestFailed as failure:
             self._host.fail(self._allocator, str(failure))
             address = 0

@@ -4,11 +4,17 @@ from enum import Enum
 
 
 class FailurePolicy(Enum):
-    """The value is Envoy's name of it."""
+    """The value of each member but the last is that of Envoy's option `failure_policy`.
+
+    Streams are HTTP streams and connections. What the failed VM had in hand (even the one that it failed for) is
+    lost with each policy but the last: a response of 503 `wasm_fail_stream` takes its place, a connection is closed.
+    """
 
     CLOSED = "FAIL_CLOSED"
-    """Streams are answered with 503, connections closed."""
+    """New streams end likewise."""
     OPEN = "FAIL_OPEN"
-    """Streams and connections pass unfiltered."""
+    """New streams pass unfiltered."""
     RELOAD = "FAIL_RELOAD"
-    """Those that the failed VM had are ended as with `CLOSED`; new ones get another VM, but not too often."""
+    """New streams get another VM, but not too often; until then they end likewise."""
+    ALWAYS_OPEN = "fail_open"
+    """All streams pass unfiltered: Envoy's older option of this name."""

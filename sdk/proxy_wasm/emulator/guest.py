@@ -52,6 +52,8 @@ class GuestHost:
     """Logs what the host itself has to say."""
     fail: Callable[[str, str], None]
     """Fails the VM while it runs: a function that the host called from within a hostcall has trapped."""
+    as_vm: Callable[[Callable[[], int]], int]
+    """Calls a function of the guest that belongs to the VM rather than to the context at work."""
     observers: Sequence[Observer] = ()
     """Those that hear of each hostcall."""
     capabilities: Container[str] | None = None

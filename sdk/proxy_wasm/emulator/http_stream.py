@@ -67,7 +67,6 @@ class HttpStream(Context):
         super().__init__(plugin.vm, plugin.vm.new_context_id())
         self._plugin = plugin
         self._created = False
-        """Whether the guest has been told of the stream; only then there is something to continue."""
         self.request = HalfStream(self, REQUEST)
         """What came from the client; `request.sent` is what went on to the upstream."""
         self.response = HalfStream(self, RESPONSE)
@@ -94,13 +93,14 @@ class HttpStream(Context):
         self._filtering: HalfStream | None = None
         self._prepared: LocalResponse | None = None
         self._failure_reported = False
+        self._came_after_failure = False
 
     # What the client does.
 
     def request_headers(self, headers: Headers, end_of_stream: bool = False) -> None:
         """The client sends headers, pseudo-headers among them."""
         if not self.closed:
-            self.request.headers = HeaderMap(headers)
+            self.request.headers, self.request.whole = HeaderMap(headers), end_of_stream
             self._filtering = self.request
             self._create()
             # Whatever the guest has done to the stream meanwhile, it is told of the headers.
@@ -255,7 +255,7 @@ class HttpStream(Context):
         half = {StreamType.HTTP_REQUEST: self.request, StreamType.HTTP_RESPONSE: self.response}.get(
             StreamType(stream_type)
         )
-        if half is None or not self._created:
+        if half is None:
             return
         if half is self.response and half.headers is None:
             self.vm.crash("continue_stream", "there is no response yet")
@@ -285,7 +285,8 @@ class HttpStream(Context):
             self.vm.crash("close_stream", "the stream is being closed already")
         elif stream_type in (StreamType.HTTP_REQUEST, StreamType.HTTP_RESPONSE):
             self._is_closing = True
-            self.details = self.details or CLOSE_DETAILS
+            if not self.answered_locally:
+                self.details = self.details or CLOSE_DETAILS
             self.vm.after_call(self._break_off)
 
     def send_local_response(self, response: LocalResponse) -> None:
@@ -382,6 +383,7 @@ class HttpStream(Context):
             self.request.abort()
             if self._filtering is self.request or self._prepared is not None:
                 self._prepared = self._prepared or response
+                self.response_code = self._prepared.status
             else:
                 self._send_through_filter(response)
         elif not self.response.headers_sent:
@@ -414,7 +416,7 @@ class HttpStream(Context):
         return response.message(self.request.headers)
 
     def _fail(self, half: HalfStream, callback: str) -> int:
-        if self.plugin.fail_open:
+        if self.plugin.passes_unfiltered(new=self._came_after_failure):
             return 0
         if not self._failure_reported:
             self._failure_reported = True
@@ -432,9 +434,10 @@ class HttpStream(Context):
 
     def _create(self) -> None:
         if not self._created:
+            self._created = True
+            self._came_after_failure = bool(self.vm.failed)
             self.vm.contexts[self.context_id] = self
             self.vm.call(self, "on_context_create", self.context_id, self.plugin.context_id)
-            self._created = True
 
     def _finish(self) -> None:
         self.closed = True
@@ -444,7 +447,8 @@ class HttpStream(Context):
         self.logging = False
         self.vm.call(self, "on_done", self.context_id, absent=1)
         self.vm.call(self, "on_delete", self.context_id)
-        self.vm.contexts.pop(self.context_id, None)
+        # Until the event is over the proxy keeps what it had of the stream.
+        self.vm.shared.post(lambda: self.vm.contexts.pop(self.context_id, None))
 
 
 def _missing(status: int, details: str, header: str) -> LocalResponse:

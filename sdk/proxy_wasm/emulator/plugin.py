@@ -55,7 +55,6 @@ class Plugin(Context):
         super().__init__(vm, vm.new_context_id())
         self.settings = settings
         self.root_id = settings.root_id
-        self.fail_open = settings.failure_policy is FailurePolicy.OPEN
         self.workers: tuple[Plugin, ...] = (self,)
         """The plugin in each worker, this one in the first."""
         self.main: Plugin | None = None
@@ -92,6 +91,11 @@ class Plugin(Context):
     def tcp_stream(self, *, attributes: properties.Properties | None = None) -> TcpStream:
         """A new TCP connection through the filter; `attributes` are properties of this connection alone."""
         return TcpStream(self.serving(), attributes=properties.tree(attributes or {}))
+
+    def passes_unfiltered(self, *, new: bool) -> bool:
+        """Whether a stream passes without the plugin, whose VM has failed; `new` tells that it came after that."""
+        policy = self.settings.failure_policy
+        return policy is FailurePolicy.ALWAYS_OPEN or (new and policy is FailurePolicy.OPEN)
 
     @property
     def current(self) -> "Plugin":

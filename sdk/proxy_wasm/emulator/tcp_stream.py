@@ -67,6 +67,8 @@ class TcpStream(Context):
         self.state = properties.FilterState()
         self.attributes = attributes
         self._unread: list[tuple[bytes, bool]] = []
+        self._broken = False
+        """Whether the client's connection broke before anything was read from it."""
 
     @property
     def paused(self) -> bool:
@@ -94,8 +96,11 @@ class TcpStream(Context):
         self.vm.shared.run_posted()
 
     def close(self) -> None:
-        """The client's connection breaks."""
-        self._close(PeerType.REMOTE)
+        """The client's connection breaks. The proxy notices once it reads from it: not before the filter has let the connection pass."""
+        if self.connected:
+            self._close(PeerType.REMOTE)
+        else:
+            self._broken = True
         self.vm.shared.run_posted()
 
     # What the upstream does.
@@ -167,6 +172,8 @@ class TcpStream(Context):
         unread, self._unread = self._unread, []
         for data, end_of_stream in unread:
             self._read(data, end_of_stream=end_of_stream)
+        if self._broken:
+            self._close(PeerType.REMOTE)
 
     def _read(self, data: bytes, *, end_of_stream: bool) -> None:
         side = self.upstream
@@ -201,7 +208,7 @@ class TcpStream(Context):
         if not self.vm.failed and self._created:
             paused = self.vm.call(self, callback, self.context_id, *arguments) != 0
         if self.vm.failed:
-            paused = not self.plugin.fail_open
+            paused = not self.plugin.passes_unfiltered(new=not self._created)
             if paused:
                 self._close(PeerType.LOCAL)
         return paused

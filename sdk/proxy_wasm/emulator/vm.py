@@ -92,6 +92,7 @@ class Vm:
             write=self._hostcalls.log,
             report=self._report,
             fail=self._fail,
+            as_vm=self._as_vm,
             observers=surroundings.observers,
             capabilities=surroundings.capabilities,
         )
@@ -170,6 +171,14 @@ class Vm:
     def _fail(self, function: str, how: str) -> None:
         self.failed = f"Function: {function} failed: {how}"
         self._report(LogLevel.ERROR, self.failed)
+
+    def _as_vm(self, call: Callable[[], int]) -> int:
+        outer = self._current, self._effective
+        self._current, self._effective = self._vm_context, None
+        try:
+            return call()
+        finally:
+            self._current, self._effective = outer
 
     def set_tick_period(self, context: Context, milliseconds: int) -> None:
         """Tick every so often; never, if 0."""

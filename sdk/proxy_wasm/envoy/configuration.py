@@ -7,11 +7,11 @@ normalized path. What remains (`x-forwarded-proto` on requests, `date` on respon
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from proxy_wasm.emulator.failure_policy import FailurePolicy
 from proxy_wasm.envoy.log import ACCESS_LOG_FIELDS
 
 Json: TypeAlias = dict[str, Any]
@@ -26,14 +26,6 @@ MAX_HEADERS_KB = 8192
 
 _TYPE = "@type"
 _EXTENSIONS = "type.googleapis.com/envoy.extensions"
-
-
-class FailurePolicy(Enum):
-    """What becomes of requests while the filter's VM is dead, as Envoy names it."""
-
-    CLOSED = "FAIL_CLOSED"
-    OPEN = "FAIL_OPEN"
-    RELOAD = "FAIL_RELOAD"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +69,11 @@ class WasmFilter:
             "name": self.name,
             "root_id": self.root_id,
             "vm_config": vm_config,
-            "failure_policy": self.failure_policy.value,
         }
+        if self.failure_policy is FailurePolicy.ALWAYS_OPEN:
+            config["fail_open"] = True
+        else:
+            config["failure_policy"] = self.failure_policy.value
         if self.configuration is not None:
             config["configuration"] = packed_bytes(self.configuration)
         if self.allow_on_headers_stop_iteration:
