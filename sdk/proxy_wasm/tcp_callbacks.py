@@ -14,7 +14,12 @@ from proxy_wasm.failed_streams import ClosedConnection, NotMadeError, PassedConn
 from proxy_wasm.host import DOWNSTREAM_DATA, END, NEW_CONNECTION, UPSTREAM_DATA
 from proxy_wasm.tasks import Task, is_coroutine
 from proxy_wasm.tcp import AT_WORK, CLOSED, GONE, PAUSED
-from proxy_wasm.vm_state import Connection, VmState, bad_result, expect_none
+from proxy_wasm.vm_state import Connection, VmState, expect_none
+
+_INSTEAD_OF_AWAIT = {
+    DOWNSTREAM_DATA: "return Action.PAUSE, and let a task (create_task) look at downstream_data and call continue_downstream",
+    UPSTREAM_DATA: "return Action.PAUSE until enough is there to decide on, for the proxy can continue this direction only with more data",
+}
 
 
 class TcpCallbacks(VmState):
@@ -62,7 +67,10 @@ class TcpCallbacks(VmState):
 
     def _begin(self, connection: Connection, phase: int, coroutine: Coroutine[Any, Any, Any]) -> int:
         if phase != NEW_CONNECTION:
-            raise bad_result(coroutine, "an action")
+            coroutine.close()
+            raise TypeError(
+                f"returned a coroutine: what arrives meanwhile would pass unseen; {_INSTEAD_OF_AWAIT[phase]}"
+            )
         task: Task[Any] = Task(connection, coroutine, phase)
         connection._adopt(task)
         task.run()
