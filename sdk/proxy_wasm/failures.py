@@ -2,6 +2,7 @@
 
 import traceback
 from contextlib import suppress
+from types import TracebackType
 
 from proxy_wasm.abi.enums import LogLevel
 from proxy_wasm.abi.hostcalls import Hostcalls
@@ -10,6 +11,7 @@ from proxy_wasm.log import log_bytes
 LONGEST_REPORT = 16_384
 """In bytes. A traceback can be as long as the recursion was deep."""
 
+_OWN_FILES = __file__.removesuffix("failures.py")
 _LOG_FAILED = suppress(BaseException)
 """A log that cannot be written must not decide over a request."""
 _STILL_RUNNING = suppress(RuntimeError)
@@ -19,16 +21,24 @@ _UNSPEAKABLE = b"an exception left a callback, and another its report (out of me
 
 
 def report(hostcalls: Hostcalls, where: str, error: BaseException) -> None:
-    """Log `error` with its traceback, which starts below the caller's frame. Never raises, even where memory is short."""
+    """Log `error` with its traceback, which starts where the author's code does. Never raises, even where memory is short."""
     try:
         frames = error.__traceback__
         if isinstance(error, MemoryError):
             forget_locals(error)
-        lines = traceback.format_exception(type(error), error, frames.tb_next if frames is not None else None)
+        lines = traceback.format_exception(type(error), error, _beyond_own(frames))
         text = _shortened(log_bytes(f"exception in {where}\n{''.join(lines)}".rstrip("\n")))
     except BaseException:  # noqa: BLE001 - MemoryError, or an author's __str__: this is the last resort
         text = _UNSPEAKABLE
     log_error(hostcalls, text)
+
+
+def _beyond_own(frames: TracebackType | None) -> TracebackType | None:
+    """The frames without those of this package that led to the author's code; below the first, which caught the error, where none did."""
+    below = frames
+    while below is not None and below.tb_frame.f_code.co_filename.startswith(_OWN_FILES):
+        below = below.tb_next
+    return below or (None if frames is None else frames.tb_next)
 
 
 def log_error(hostcalls: Hostcalls, message: bytes) -> None:

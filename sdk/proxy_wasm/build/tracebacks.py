@@ -1,8 +1,8 @@
 """A Python traceback from inside Wasm, turned into an error about the author's own files.
 
-While the snapshot is taken the guest sees the SDK as `/0/...`, the extension's files as `/1/...`, its dependencies as `/2/...` and
-the standard library as `/python/...`. The author is shown the frames in the extension and its dependencies, under the names that the
-files have outside.
+While the snapshot is taken the guest names the extension's files and those of its dependencies as they are named in their folders
+(`proxy_wasm.guest.sources`), the SDK's as `/0/...` and the standard library's as `/python/...`. The author is shown the frames in the extension and
+its dependencies, under the names that the files have outside.
 """
 
 import os
@@ -10,15 +10,14 @@ import re
 import sys
 import traceback
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from proxy_wasm.build.errors import SourceError
 from proxy_wasm.build.settings import FILE_NAME, Project
 
 _START = "Traceback (most recent call last):\n"
-_FRAME = re.compile(r'^  File "/([12])/([^"]+)", line (\d+)[^\n]*\n(?:    ([^\n]*))?', re.MULTILINE)
+_FRAME = re.compile(r'^  File "([^"/<][^"]*)", line (\d+)[^\n]*\n(?:    ([^\n]*))?', re.MULTILINE)
 _MISSING_MODULE = re.compile(r"No module named '([^'.]+)")
-_EXTENSION = "1"
 _SDK_ERRORS = "proxy_wasm."
 
 
@@ -41,8 +40,8 @@ def explain(text: str, project: Project) -> SourceError | None:
         return None
     exception = _exception(last)
     frames = [
-        _Frame(_shown(area, path, project), line, code.strip(), area == _EXTENSION)
-        for area, path, line, code in _FRAME.findall(last)
+        _Frame(_shown(path, project), line, code.strip(), path in project.sources)
+        for path, line, code in _FRAME.findall(last)
     ]
     if not frames:
         # Without the extension's frames: the SDK says what is wrong with a plugin's name or class, or fails itself.
@@ -57,7 +56,7 @@ def explain(text: str, project: Project) -> SourceError | None:
 def explain_native(error: BaseException, project: Project) -> SourceError | None:
     """The same for an exception that the extension raised when this Python imported it."""
     text = "".join(traceback.format_exception(error))
-    return explain(text.replace(f'File "{project.source_root}{os.sep}', f'File "/{_EXTENSION}/'), project)
+    return explain(text.replace(f'File "{project.source_root}{os.sep}', 'File "'), project)
 
 
 def _exception(text: str) -> str:
@@ -78,11 +77,11 @@ def _way_out(exception: str) -> str:
     return f" (a package that the extension needs must be listed in project.dependencies in {FILE_NAME})"
 
 
-def _shown(area: str, path: str, project: Project) -> str:
+def _shown(path: str, project: Project) -> str:
     """The file as the author knows it; a dependency's by its name alone."""
-    if area != _EXTENSION:
-        return str(PurePosixPath(path))
-    file = project.sources.get(path, project.directory / path)
+    file = project.sources.get(path)
+    if file is None:
+        return path
     try:
         return str(file.relative_to(Path.cwd()))
     except ValueError:

@@ -1,7 +1,8 @@
 """Imports: what is made available while the snapshot is taken, and what answers an import afterwards.
 
 Importing this module begins the time of the build, `end` ends it. In between stand-ins come before the standard library's modules of the
-same names (`proxy_wasm.guest.stand_ins`). Afterwards there is no file system: a module that nobody imported until then can never be imported.
+same names (`proxy_wasm.guest.stand_ins`), and the extension's own modules and its dependencies are compiled under the names that they have in
+their folders (`proxy_wasm.guest.sources`). Afterwards there is no file system: a module that nobody imported until then can never be imported.
 """
 
 import codecs
@@ -9,6 +10,8 @@ import sys
 from collections.abc import Iterable
 from importlib import import_module
 from types import ModuleType
+
+from proxy_wasm.guest import sources
 
 _STAND_INS = f"{__file__.rpartition('/')[0]}/stand_ins"
 
@@ -32,6 +35,7 @@ _RUNTIME = (
 """What componentize-py's own runtime imports, by name, when it has imported the app."""
 
 sys.path.insert(0, _STAND_INS)
+sources.name_files()
 
 
 def import_world() -> None:

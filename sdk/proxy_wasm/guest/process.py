@@ -8,6 +8,11 @@ import time
 from importlib import import_module
 from typing import NoReturn
 
+NO_DEBUGGER = (
+    "breakpoint(): a compiled filter has no terminal for a debugger; run it natively, as `pytest -s --proxy-hosts native` and "
+    "`proxy-wasm request --host native` do"
+)
+
 _signal = import_module("_signal")  # built into the interpreter, where `signal` would bring more
 _raise_signal = _signal.raise_signal
 _sleep_for_no_time = time.sleep
@@ -23,6 +28,7 @@ def adapt() -> None:
     if signal := sys.modules.get("signal"):
         _set(signal, "raise_signal", _raise_handled_signal)
     _set(time, "sleep", _sleep)
+    _set(sys, "breakpointhook", _break)
 
 
 def _set(module: object, name: str, function: object) -> None:
@@ -57,3 +63,8 @@ def _sleep(seconds: float, /) -> None:
     if seconds > 0:
         raise OSError(errno.ENOTSUP, f"cannot sleep for {seconds} s: a proxy's worker waits for nothing but events")
     _sleep_for_no_time(seconds)
+
+
+def _break(*_arguments: object, **_options: object) -> NoReturn:
+    """`breakpoint()`, in place of the original, which would find no terminal, and no `pdb` either."""
+    raise RuntimeError(NO_DEBUGGER)

@@ -1,0 +1,2 @@
+def choose(words: dict[str, str], word: str) -> str:
+    return words[word]
