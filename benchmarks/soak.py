@@ -10,19 +10,15 @@ above the target. Envoy answers the accepted requests itself, so that no upstrea
 
 import argparse
 import base64
-import itertools
 import json
 import re
-import selectors
-import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
+from proxy_wasm.bench.load import CONNECTIONS, LoadFailed, Wire, counted
 from proxy_wasm.build import build
 from proxy_wasm.envoy import EnvoyProcess, WasmFilter, bootstrap, encode_request, listener
 
@@ -34,16 +30,6 @@ CONFIGURATION = {
 }
 TARGET = 3.0
 """MB that Envoy's memory may grow by in the second part."""
-
-CONNECTIONS = 64
-PIPELINED = 2
-"""Requests that are under way on each connection: with more answers in its buffer Envoy closes a connection."""
-
-SILENCE = 30
-"""Seconds after which an answer is missing."""
-
-_STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
-_LAST_LENGTH = re.compile(rb"(?i)\r\ncontent-length: (\d+)\r\n")
 
 
 def _request(method: str, path: str, credentials: str | None = None) -> bytes:
@@ -66,67 +52,14 @@ MIX = [
 """Requests, and the status that is due for each."""
 
 
-@dataclass(slots=True)
-class Connection:
-    """One client with a batch of requests under way."""
-
-    socket: socket.socket
-    due: list[int] = field(default_factory=list[int])
-    received: bytearray = field(default_factory=bytearray)
-
-    def statuses(self) -> list[int] | None:
-        """The statuses of a whole batch of answers; `None` while some are missing."""
-        if self.received.count(b"HTTP/1.1 ") < PIPELINED:
-            return None
-        last = self.received.rindex(b"HTTP/1.1 ")
-        end = self.received.find(b"\r\n\r\n", last)
-        if end < 0:
-            return None
-        length = _LAST_LENGTH.search(self.received, last, end + 2)
-        if len(self.received) < end + 4 + (int(length[1]) if length else 0):
-            return None
-        found = [int(status) for status in _STATUS.findall(self.received)]
-        self.received.clear()
-        return found
-
-
 def soak(address: tuple[str, int], count: int, mix: Sequence[tuple[bytes, int]]) -> Counter[tuple[int, int]]:
     """Send at least `count` requests of `mix`; how often each pair of due and actual status came."""
-    cut = [mix[start : start + PIPELINED] for start in range(0, len(mix), PIPELINED)]
-    prepared = [(b"".join(wire for wire, _ in batch), [status for _, status in batch]) for batch in cut]
-    batches = itertools.islice(itertools.cycle(prepared), -(-count // PIPELINED))
-    outcomes = Counter[tuple[int, int]]()
-    with ExitStack() as stack:
-        selector = stack.enter_context(selectors.DefaultSelector())
-        for _ in range(CONNECTIONS):
-            connection = Connection(stack.enter_context(socket.create_connection(address, SILENCE)))
-            if _send(connection, batches):
-                selector.register(connection.socket, selectors.EVENT_READ, connection)
-        while selector.get_map():
-            ready = selector.select(SILENCE)
-            if not ready:
-                raise SystemExit(f"Envoy has not answered for {SILENCE} seconds; so far: {dict(outcomes)}")
-            for key, _ in ready:
-                connection: Connection = key.data
-                data = connection.socket.recv(1 << 18)
-                if not data:
-                    raise SystemExit(f"Envoy closed a connection; so far: {dict(outcomes)}")
-                connection.received += data
-                statuses = connection.statuses()
-                if statuses is not None:
-                    outcomes.update(zip(connection.due, statuses, strict=True))
-                    if not _send(connection, batches):
-                        selector.unregister(connection.socket)
-    return outcomes
-
-
-def _send(connection: Connection, batches: Iterator[tuple[bytes, list[int]]]) -> bool:
-    """Send the next batch, if there is one."""
-    for batch, due in batches:
-        connection.due = due
-        connection.socket.sendall(batch)
-        return True
-    return False
+    wires = [Wire(data, due) for data, due in mix]
+    try:
+        outcomes = counted(address, wires, count)
+    except LoadFailed as error:
+        raise SystemExit(str(error)) from error
+    return Counter({(due, actual): times for (due, actual), times in outcomes.items() if due is not None})
 
 
 def resident_megabytes(pid: int) -> float:

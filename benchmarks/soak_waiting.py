@@ -14,8 +14,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from soak import SILENCE, report, resident_megabytes, soak
+from soak import report, resident_megabytes, soak
 
+from proxy_wasm.bench.load import SILENCE
 from proxy_wasm.build import build
 from proxy_wasm.envoy import EnvoyProcess, WasmFilter, bootstrap, cluster, encode_request, listener
 from proxy_wasm.envoy.configuration import Json

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from bdb import BdbQuit
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +16,7 @@ from proxy_wasm.cli.errors import CommandError, InputError
 Command = Callable[[argparse.Namespace], int]
 
 INTERRUPTED = 130
-"""What shells report of a program that ended at Ctrl-C."""
+"""What shells report of a program that ended at Ctrl-C; here of one whose debugger was left, too."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of the output has left, as `head` does; nothing more can be said, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except BdbQuit:  # someone has left the debugger of a native filter
+        return INTERRUPTED
     except CommandError as error:
         return _report(str(error), error.status)
     except OSError as error:
@@ -64,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_test(
         commands.add_parser("test", help="run an extension's or a module's tests without code: cases in YAML files")
     )
+    _add_bench(commands.add_parser("bench", help="measure an extension's or a module's time and memory"))
     _add_inspect(commands.add_parser("inspect", help="show what a .wasm file consists of"))
     return parser
 
@@ -279,6 +283,111 @@ def _add_test(parser: argparse.ArgumentParser) -> None:
                 select=options.select,
                 json=options.json,
                 junit=options.junit,
+            )
+        )
+
+    parser.set_defaults(command=command)
+
+
+_MOST_ROUNDS = 1000
+_MOST_STREAMS = 1_000_000
+_MOST_SECONDS = 3600
+
+
+def _number(option: str, least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and least <= int(text) <= most):
+            raise InputError(f"{option} {text!r}: must be a whole number from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+def _tolerance(text: str) -> float:
+    percent = text.endswith("%")
+    try:
+        value = float(text.removesuffix("%")) / (100 if percent else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise InputError(f"--tolerance {text!r}: must be a share, such as 0.25 or 25%")
+    return value
+
+
+def _writable(text: str) -> Path:
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        raise InputError(f"{text}: {'is a folder' if path.is_dir() else 'its folder does not exist'}")
+    return path
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source", metavar="DIR|FILE.wasm", type=_folder_or_module, help="an extension's folder, or a module"
+    )
+    parser.add_argument("--config", metavar="FILE", type=_file, help="the plugin's configuration")
+    parser.add_argument("--root-id", metavar="ID", default="", help="which plugin, where the module holds several")
+    parser.add_argument(
+        "--cases",
+        metavar="CASES.yaml",
+        type=_file,
+        help="what is sent: the cases of a file, without what they expect (default: one plain request)",
+    )
+    parser.add_argument(
+        "--host",
+        choices=_HOSTS,
+        default="wasm",
+        help="wasm, native: time and memory in the emulator; envoy: added CPU per request (default: wasm)",
+    )
+    parser.add_argument(
+        "--rounds", metavar="N", type=_number("--rounds", 1, _MOST_ROUNDS), default=5, help="default: 5"
+    )
+    parser.add_argument(
+        "--streams",
+        metavar="N",
+        type=_number("--streams", 1, _MOST_STREAMS),
+        default=200,
+        help="wasm, native: how many streams of each case pass in a round (default: 200)",
+    )
+    parser.add_argument(
+        "--seconds",
+        metavar="N",
+        type=_number("--seconds", 1, _MOST_SECONDS),
+        default=3,
+        help="envoy: how long a round loads each Envoy with each case (default: 3)",
+    )
+    parser.add_argument("--save", metavar="FILE", type=_writable, help="keep the run, to compare others with it")
+    parser.add_argument(
+        "--compare", metavar="FILE", type=_file, help="print ratios to a saved run; status 1 where something is worse"
+    )
+    parser.add_argument(
+        "--tolerance",
+        metavar="SHARE",
+        type=_tolerance,
+        default=0.25,
+        help="by how much it must be worse for that (default: 25%%)",
+    )
+    parser.add_argument("--html", metavar="FILE", type=_writable, help="write a report with plots")
+    parser.add_argument("--json", metavar="FILE", type=_writable, help="write everything as one JSON object")
+
+    def command(options: argparse.Namespace) -> int:
+        from proxy_wasm.cli.bench import BenchOptions, run  # noqa: PLC0415
+
+        return run(
+            BenchOptions(
+                source=options.source,
+                configuration=options.config,
+                root_id=options.root_id,
+                cases=options.cases,
+                host=options.host,
+                rounds=options.rounds,
+                streams=options.streams,
+                seconds=options.seconds,
+                save=options.save,
+                compare=options.compare,
+                tolerance=options.tolerance,
+                html=options.html,
+                json=options.json,
             )
         )
 
