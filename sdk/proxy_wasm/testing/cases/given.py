@@ -1,10 +1,12 @@
 """What a case may give: a plugin's settings, what it can call, requests and answers."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from proxy_wasm.emulator.exchange import Break, Disconnect
+from proxy_wasm.emulator.failure_policy import FailurePolicy
 from proxy_wasm.testing.cases.expected import EXPECTED_REQUEST
 from proxy_wasm.testing.cases.model import Answer, ClusterPart, GrpcAnswer, PluginPart, Request
 from proxy_wasm.testing.cases.octets import BYTES, HEADERS, SECONDS, STATUS, TEXT, UTF8
@@ -179,6 +181,24 @@ _CONFIGURATION: Shape[bytes] = Named(
         text=UTF8, items=ListOf(Data()).mapped(_configuration), mapping=MapOf(Data()).mapped(_configuration)
     ),
 )
+_FAILURE_POLICY: Shape[FailurePolicy] = OneOf(
+    {
+        "closed": FailurePolicy.CLOSED,
+        "open": FailurePolicy.OPEN,
+        "reload": FailurePolicy.RELOAD,
+        "always open": FailurePolicy.ALWAYS_OPEN,
+    }
+)
+
+
+def _expression(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"is no regular expression: {error}") from error
+    return pattern
+
+
 PLUGIN: Shape[PluginPart] = Named(
     "plugin",
     lambda: Record(
@@ -190,6 +210,12 @@ PLUGIN: Shape[PluginPart] = Named(
             "vm_id": Key(TEXT, "the VM's id"),
             "environment": Key(MapOf(TEXT), "the VM's environment variables"),
             "allow_on_headers_stop_iteration": Key(Flag(), "Envoy's option of the name"),
+            "failure_policy": Key(_FAILURE_POLICY, "what becomes of streams once the VM has failed"),
+            "capabilities": Key(ListOf(TEXT), "the hostcalls and callbacks that alone the plugin gets"),
+            "properties": Key(MapOf(Data()), "what the proxy knows, by path: source.address; not in Envoy"),
+            "shared_data": Key(MapOf(BYTES), "what is there already, by key"),
+            "strict": Key(Flag(), "true: whatever the plugin does that no plugin should fails the case"),
+            "allowed_faults": Key(ListOf(TEXT.mapped(_expression)), "regular expressions of faults that do not"),
         },
     ),
 )

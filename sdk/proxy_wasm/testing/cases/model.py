@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from proxy_wasm.abi.enums import LogLevel
 from proxy_wasm.emulator.exchange import Break, Disconnect
+from proxy_wasm.emulator.failure_policy import FailurePolicy
 from proxy_wasm.emulator.header_map import HeaderMap
 from proxy_wasm.testing.cases.matching import Between, HeaderMatcher, Matcher
 from proxy_wasm.testing.hosts import HostName
@@ -24,6 +25,12 @@ class PluginPart:
     vm_id: str | None = None
     environment: Mapping[str, str] | None = None
     allow_on_headers_stop_iteration: bool | None = None
+    failure_policy: FailurePolicy | None = None
+    capabilities: tuple[str, ...] | None = None
+    properties: Mapping[str, Any] | None = None
+    shared_data: Mapping[str, bytes] | None = None
+    strict: bool | None = None
+    allowed_faults: tuple[str, ...] | None = None
 
     def over(self, general: "PluginPart") -> "PluginPart":
         """These settings, and those of `general` where these say nothing."""
@@ -249,14 +256,16 @@ class Check:
         default_factory=dict[str, tuple[RequestExpectation, ...]]
     )
     """By cluster: the requests that reached it, all of them, in order."""
+    shared_data: Mapping[str, Matcher | Literal["none"]] = field(default_factory=dict[str, "Matcher | Literal['none']"])
+    """By key: the value, or `none` where there is to be none."""
 
     def __str__(self) -> str:
-        return "logs, metrics, callouts"
+        return "logs, metrics, callouts, shared data"
 
     @property
     def expects_something(self) -> bool:
         """Whether there is anything to check."""
-        return self.logs is not None or bool(self.metrics) or bool(self.calls)
+        return self.logs is not None or bool(self.metrics or self.calls or self.shared_data)
 
 
 Step: TypeAlias = RequestStep | AdvanceStep | ConnectStep | SendStep | ReceiveStep | CloseStep | ClosedStep | Check

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import singledispatchmethod
 from typing import Any, Literal
 
-from proxy_wasm.emulator import Exchange, LogRecord, ModuleRefused, StreamPaused
+from proxy_wasm.emulator import Exchange, FailurePolicy, LogRecord, ModuleRefused, StreamPaused
 from proxy_wasm.emulator.clusters import Closing, Silent
 from proxy_wasm.emulator.errors import StartRefused
 from proxy_wasm.emulator.http1 import Answer as UpstreamAnswer
@@ -18,6 +18,7 @@ from proxy_wasm.testing.cases.comparison import (
     is_logged,
     log_differences,
     metric_differences,
+    shared_data_differences,
 )
 from proxy_wasm.testing.cases.matching import Equals, text_of
 from proxy_wasm.testing.cases.model import (
@@ -39,6 +40,7 @@ from proxy_wasm.testing.extension import Extension
 from proxy_wasm.testing.hosts import Connection, Host, HostName, PluginSettings, Upstream
 from proxy_wasm.testing.hosts import TcpUpstream as AnswerPiece
 from proxy_wasm.testing.proxy import TIMEOUT, Proxy, default_upstream, echo
+from proxy_wasm.testing.strict import PluginFault
 
 UNANSWERED_TIMEOUT = 2.0
 """Seconds until a request that must not be answered has not been, unless the case says otherwise."""
@@ -79,13 +81,25 @@ def run_case(case: Case, host: Host, extension: Extension) -> Result:
     except (StartRefused, ModuleRefused) as error:
         logs = error.logs if isinstance(error, StartRefused) else ()
         failure = _refusal(case, error)
+    except PluginFault as fault:
+        failure = Failure("start", problem=str(fault))
     else:
         try:
             failure = _Run(proxy, clusters).failure(case)
             logs = proxy.logs
         finally:
-            proxy.stop()
+            left = _stopped(proxy)
+        failure = failure or left
     return Result(case, host.name, failure, tuple(logs), time.monotonic() - begun)
+
+
+def _stopped(proxy: Proxy) -> Failure | None:
+    """Take the plugin out of its host; the failure where strict mode finds something then."""
+    try:
+        proxy.stop()
+    except PluginFault as fault:
+        return Failure("end", problem=str(fault))
+    return None
 
 
 def _settings(case: Case, clusters: Clusters) -> PluginSettings:
@@ -99,6 +113,12 @@ def _settings(case: Case, clusters: Clusters) -> PluginSettings:
         vm_id=plugin.vm_id or "",
         allow_on_headers_stop_iteration=bool(plugin.allow_on_headers_stop_iteration),
         network=case.network,
+        failure_policy=plugin.failure_policy or FailurePolicy.CLOSED,
+        capabilities=plugin.capabilities or (),
+        properties=dict(plugin.properties or {}),
+        shared_data=plugin.shared_data or {},
+        strict=bool(plugin.strict),
+        allowed_faults=plugin.allowed_faults or (),
     )
 
 
@@ -150,7 +170,7 @@ class _Run:
                 self.take(step)
             except _StepFailed as failed:
                 return Failure(label, failed.differences, exchange=failed.exchange)
-            except (StreamPaused, NoAnswer) as error:
+            except (StreamPaused, NoAnswer, PluginFault) as error:
                 return Failure(label, problem=str(error))
         return None
 
@@ -205,6 +225,8 @@ class _Run:
             self._check(log_differences(step.logs, self.proxy.logs))
         if step.metrics:
             self._check(metric_differences(step.metrics, self.proxy.metrics()))
+        if step.shared_data:
+            self._check(shared_data_differences(step.shared_data, self.proxy.shared_data))
         for cluster, expected in step.calls.items():
             self._check(calls_differences(cluster, expected, self.clusters.requests(cluster)))
 
