@@ -236,8 +236,8 @@ def test_responses_without_one_status_become_502(start: "Start", change: "Handle
     assert exchange.details == "filter_removed_required_response_headers{missing_required_header:_:status}"
 
 
-def test_any_bytes_pass_unchanged(start: "Start") -> None:
-    value = bytes(byte for byte in range(1, 256) if byte not in (0x0A, 0x0D))
+def test_all_bytes_but_control_characters_pass_unchanged(start: "Start") -> None:
+    value = bytes(byte for byte in range(0x21, 0x100) if byte != 0x7F) + b" \t!"
     values: list[bytes | None] = []
 
     def on_request_headers(host: Hostcalls, *_: int) -> None:
@@ -247,6 +247,41 @@ def test_any_bytes_pass_unchanged(start: "Start") -> None:
     exchange = start(on_request_headers=on_request_headers).exchange(Request(headers=HeaderMap([("x-bytes", value)])))
     assert values == [value]
     assert reached(exchange).raw == [(b"x-bytes", value), (b"x-copy", value)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        (b"x-a", b"a\r\nb", "invalid header value for: x-a"),
+        (b"x-a", b"\x7f", "invalid header value for: x-a"),
+        (b":path", b"/\0", "invalid header value for: :path"),
+        (b"x a", b"1", "invalid header name: x a"),
+        (b"x-\xe4", b"1", "invalid header name: x-\udce4"),
+        (b":method", b"CONNECT", "missing required header: :protocol"),
+    ],
+)
+def test_a_request_that_no_upstream_could_read_is_answered_with_503(
+    start: "Start", name: bytes, value: bytes, problem: str
+) -> None:
+    plugin = start(on_request_headers=lambda host, *_: host.replace_header_map_value(REQUEST, name, value))
+    exchange = plugin.exchange()
+    assert (exchange.status, exchange.text, exchange.upstream) == (503, problem, None)
+    assert exchange.details == f"filter_removed_required_request_headers{{{problem.replace(' ', '_')}}}"
+
+
+def test_host_is_another_word_for_the_authority_of_a_request(start: "Start") -> None:
+    values: list[bytes | None] = []
+
+    def on_request_headers(host: Hostcalls, *_: int) -> None:
+        values.append(host.get_header_map_value(REQUEST, b"Host"))
+        host.add_header_map_value(REQUEST, b"host", b"b")
+        values.append(host.get_property(b"request\0headers\0host"))
+        host.replace_header_map_value(REQUEST, b"host", b"example.org")
+
+    exchange = start(on_request_headers=on_request_headers).exchange()
+    assert values == [b"localhost", b"localhost,b"]
+    assert exchange.upstream is not None
+    assert exchange.upstream.authority == "example.org"
 
 
 def test_trailers_come_into_being_when_the_filter_asks_at_the_end_of_the_body(

@@ -128,6 +128,8 @@ class HalfStream:
     flow: Flow = Flow.RUNNING
     whole: bool = False
     """Whether all of the message has come in."""
+    received: int = 0
+    """How many bytes of body have come in."""
     headers_sent: bool = False
     resuming_all: bool = False
     """Whether what was stopped passes the filter just now."""
@@ -161,6 +163,7 @@ class HalfStream:
         if self.aborted:
             return
         self.whole = self.whole or end_of_stream
+        self.received += len(data)
         piece = BodyBuffer(data)
         if self.flow is Flow.STOPPED:
             self._hold(piece)

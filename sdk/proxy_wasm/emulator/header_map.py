@@ -76,8 +76,8 @@ class HeaderMap(MutableMapping[str, str]):
         return HeaderMap(self._pairs)
 
     def without(self, *names: str) -> "HeaderMap":
-        """A copy without pseudo-headers and without `names` (in lower case)."""
-        unwanted = {to_bytes(name) for name in names}
+        """A copy without pseudo-headers, without pairs that have no name, and without `names` (in lower case)."""
+        unwanted = {b"", *map(to_bytes, names)}
         return HeaderMap(pair for pair in self._pairs if pair[0][:1] != b":" and pair[0] not in unwanted)
 
     @property

@@ -7,6 +7,7 @@ alike. The names were found by sending each of 80 twice through Envoy 1.40.
 
 from collections.abc import Iterable
 
+from proxy_wasm.abi.enums import MapType
 from proxy_wasm.abi.header_map import decode_pairs, encode_pairs
 from proxy_wasm.emulator.header_map import HeaderMap
 
@@ -32,6 +33,12 @@ JOINED_IN_RESPONSES = frozenset(
     access-control-allow-methods access-control-expose-headers access-control-max-age {_BOTH}
     """.encode().split()
 )
+
+
+def name_in(map_type: int, name: bytes) -> bytes:
+    """The name by which a map knows `name`: in request headers `host` is another word for `:authority`."""
+    is_host = map_type == MapType.HTTP_REQUEST_HEADERS and name.lower() == b"host"
+    return b":authority" if is_host else name
 
 
 def add(headers: HeaderMap, name: bytes, value: bytes, joined: frozenset[bytes]) -> None:

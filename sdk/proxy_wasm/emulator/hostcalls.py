@@ -64,7 +64,7 @@ class VmHostcalls:
             if context.logging:
                 return None
             raise HostError("get_header_map_value", Status.BAD_ARGUMENT)
-        values = headers.values_of(key)
+        values = headers.values_of(header_maps.name_in(map_type, key))
         return values[0] if values else None
 
     def get_header_map_pairs(self, map_type: int) -> bytes:
@@ -76,17 +76,18 @@ class VmHostcalls:
 
     def add_header_map_value(self, map_type: int, key: bytes, value: bytes) -> None:
         headers = self._writable("add_header_map_value", map_type)
-        header_maps.add(headers, key, value, _joined(map_type))
+        header_maps.add(headers, header_maps.name_in(map_type, key), value, _joined(map_type))
 
     def replace_header_map_value(self, map_type: int, key: bytes, value: bytes) -> None:
-        self._writable("replace_header_map_value", map_type).set(key, value)
+        self._writable("replace_header_map_value", map_type).set(header_maps.name_in(map_type, key), value)
 
     def remove_header_map_value(self, map_type: int, key: bytes) -> None:
-        self._writable("remove_header_map_value", map_type).remove(key)
+        self._writable("remove_header_map_value", map_type).remove(header_maps.name_in(map_type, key))
 
     def set_header_map_pairs(self, map_type: int, pairs: bytes) -> None:
         headers = self._writable("set_header_map_pairs", map_type)
-        header_maps.replace(headers, header_maps.pairs_from_guest(pairs), _joined(map_type))
+        named = [(header_maps.name_in(map_type, name), value) for name, value in header_maps.pairs_from_guest(pairs)]
+        header_maps.replace(headers, named, _joined(map_type))
 
     def _writable(self, hostcall: str, map_type: int) -> HeaderMap:
         headers = self._vm.context.writable_map(_known(hostcall, MapType, map_type))

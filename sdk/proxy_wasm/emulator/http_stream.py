@@ -36,6 +36,7 @@ from proxy_wasm.emulator.half_stream import (
 from proxy_wasm.emulator.header_map import HeaderMap, Headers, to_bytes
 from proxy_wasm.emulator.local_response import LocalResponse
 from proxy_wasm.emulator.stream_attributes import stream_attributes
+from proxy_wasm.emulator.upstream_codec import refusal
 
 if TYPE_CHECKING:
     from proxy_wasm.emulator.plugin import Plugin
@@ -46,8 +47,9 @@ UPSTREAM_DETAILS = "via_upstream"
 _BROKEN_DETAILS = "upstream_reset_after_response_started{protocol_error}"
 """HTTP/1 takes the early end of a connection, however it ends, for a mistake of the upstream's."""
 _DISCONNECT_DETAILS = "downstream_remote_disconnect"
-_DOWNSTREAM_REMOTE_DISCONNECT = 1 << 14
-_NO_ROUTE_FOUND = 1 << 5
+_DOWNSTREAM_CONNECTION_TERMINATION = 1 << 14
+_NO_ROUTE_FOUND = 1 << 8
+_UPSTREAM_PROTOCOL_ERROR = 1 << 18
 _GRPC_UNAVAILABLE = 14
 _STOP = {
     REQUEST.headers: HeadersAction.STOP_ALL_AND_WATERMARK,
@@ -135,7 +137,7 @@ class HttpStream(Context):
         """The client goes away; nothing, where the stream is closed already."""
         if not self.closed:
             self.details = _DISCONNECT_DETAILS
-            self.flags |= _DOWNSTREAM_REMOTE_DISCONNECT
+            self.flags |= _DOWNSTREAM_CONNECTION_TERMINATION
             self._break_off()
         self.vm.shared.run_posted()
 
@@ -346,24 +348,27 @@ class HttpStream(Context):
     def headers_went_on(self, half: HalfStream) -> None:
         """Answer in the message's place where the filter took from it what it cannot do without.
 
-        From Envoy's sources: without `:path` no route matches, without `:method` the codec refuses, without `:status` the
-        filter manager does.
+        From Envoy's sources: without a `:path` that begins with `/` no route matches, without `:method` the codec refuses, without
+        `:status` the filter manager does.
         """
         headers = half.headers or HeaderMap()
         if half is self.response:
             for name in HOP_BY_HOP:
                 headers.remove(name)  # what goes to the client has them, but `on_log` does not see them
-            status = headers.get(":status", "")
+            status = headers.get(":status", "").strip().removeprefix("+")
             if status.isdecimal():
                 self.response_code = int(status)
             else:
                 half.headers_sent = False
-                self._answer(_missing(502, "filter_removed_required_response_headers", ":status"))
-        elif ":path" not in headers:
+                text = "missing required header: :status"
+                details = f"filter_removed_required_response_headers{{{text.replace(' ', '_')}}}"
+                self._answer(LocalResponse(502, body=to_bytes(text), details=details))
+        elif not headers.get(":path", "").startswith("/"):
             self.flags |= _NO_ROUTE_FOUND
             self._answer(LocalResponse(404, details="route_not_found"))
-        elif ":method" not in headers:
-            self._answer(_missing(503, "filter_removed_required_request_headers", ":method"))
+        elif (refused := refusal(headers)) is not None:
+            self.flags |= _UPSTREAM_PROTOCOL_ERROR
+            self._answer(refused)
 
     def ended(self, half: HalfStream) -> None:
         """A whole response closes the stream."""
@@ -448,9 +453,7 @@ class HttpStream(Context):
         self.vm.call(self, "on_done", self.context_id, absent=1)
         self.vm.call(self, "on_delete", self.context_id)
         # Until the event is over the proxy keeps what it had of the stream.
-        self.vm.shared.post(lambda: self.vm.contexts.pop(self.context_id, None))
+        self.vm.shared.post(self._forget)
 
-
-def _missing(status: int, details: str, header: str) -> LocalResponse:
-    text = f"missing required header: {header}"
-    return LocalResponse(status, body=to_bytes(text), details=f"{details}{{{text.replace(' ', '_')}}}")
+    def _forget(self) -> None:
+        self.vm.contexts.pop(self.context_id, None)

@@ -73,6 +73,8 @@ def find(root: Mapping[str, Value], parts: Sequence[bytes]) -> Found:
 def _step(value: Value, part: str) -> Found:
     if isinstance(value, HeaderMap):
         values = value.values_of(part)
+        if not values and part.lower() == "host":  # another word for it in requests, the only ones that have it
+            values = value.values_of(":authority")
         return b",".join(values) if values else None
     if isinstance(value, Mapping):
         return value.get(part)

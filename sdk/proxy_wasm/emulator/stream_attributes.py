@@ -48,7 +48,8 @@ def _upstream(stream: "HttpStream") -> Tree:
 
 def _has_upstream(stream: "HttpStream") -> bool:
     """Whether there is a connection to an upstream; here that takes no time."""
-    return stream.request.headers_sent and (stream.request.headers or HeaderMap()).keys() >= {":path", ":method"}
+    headers = stream.request.headers or HeaderMap()
+    return stream.request.headers_sent and headers.get(":path", "").startswith("/")
 
 
 def connection_attributes(stream: "HttpStream | TcpStream") -> Tree:
@@ -67,7 +68,7 @@ def _request(stream: "HttpStream") -> Group:
     headers = received.visible.headers
     if headers is None and stream.logging:
         headers = received.headers
-    size = len(received.sent.body) + len(received.held or b"")
+    size = received.received
     attributes = Group(
         {
             "time": stream.start_time,

@@ -1,6 +1,7 @@
 """Cases in the emulator."""
 
 from proxy_wasm.abi.enums import LogLevel
+from proxy_wasm.abi.header_map import Pair
 from proxy_wasm.abi.hostcalls import Hostcalls
 from proxy_wasm.emulator import Emulator, HeaderMap, Plugin, wasm_guest
 from proxy_wasm.emulator.framing import HOP_BY_HOP
@@ -9,7 +10,7 @@ from proxy_wasm.emulator.header_map import to_bytes
 from proxy_wasm.emulator.header_maps import JOINED_IN_REQUESTS, JOINED_IN_RESPONSES, joined
 from proxy_wasm.emulator.native_guest import callbacks_guest
 from proxy_wasm.emulator.properties import Properties
-from scripted.case import Case, HttpCase, Part, conduct
+from scripted.case import BODILESS_STATUSES, Case, HttpCase, Part, conduct
 from scripted.clusters import CLUSTERS
 from scripted.native import ScriptedFilter
 from scripted.observation import Message, Observation
@@ -166,7 +167,9 @@ class _Stream:
         sent = self._stream.response.sent
         if sent.headers is None:
             return None
-        return _message((sent.headers.get(":status", ""),), sent, says_nothing=self._case.request.method == "HEAD")
+        status = str(int(sent.headers.get(":status", "0")))
+        says_nothing = self._case.request.method == "HEAD" or status in map(str, BODILESS_STATUSES)
+        return _message((status,), sent, says_nothing=says_nothing)
 
     def upstream(self) -> Message | None:
         """What the upstream got."""
@@ -182,4 +185,10 @@ def _message(start: tuple[str, ...], sent: SentMessage, *, says_nothing: bool) -
     if headers.get("content-length") == "0":
         del headers["content-length"]  # who adds it is the codec
     body = b"" if says_nothing else sent.body
-    return Message(start, tuple(headers.raw), body, tuple((sent.trailers or HeaderMap()).raw), sent.ended)
+    trailers = sent.trailers or HeaderMap()
+    return Message(start, _on_the_wire(headers), body, _on_the_wire(trailers.without()), sent.ended)
+
+
+def _on_the_wire(headers: HeaderMap) -> tuple[Pair, ...]:
+    """Nobody can tell what space belongs to a value."""
+    return tuple((name, value.strip(b" \t")) for name, value in headers.raw)

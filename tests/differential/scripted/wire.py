@@ -29,13 +29,11 @@ def arrived(data: bytes, *, is_response: bool, to_head: bool = False) -> Arrived
             return None
         lines = head.split(b"\r\n")
         start = tuple(lines[0].split(b" ", 2))
-        if not (is_response and start[1:2] and start[1].startswith(b"1")):
+        if not (is_response and start[1:2] and start[1][:1] == b"1" and len(start[1]) == len("100")):
             break
         data = rest  # an interim response
     headers = _fields(lines[1:])
-    if is_response and (
-        to_head or (start[1].isdigit() and (int(start[1]) in BODILESS_STATUSES or int(start[1]) < _LOWEST_WITH_BODY))
-    ):
+    if is_response and (to_head or (start[1].isdigit() and int(start[1]) in BODILESS_STATUSES)):
         return Arrived(start, headers, b"", (), whole=True)
     framing = {name.lower(): value for name, value in headers}
     if b"transfer-encoding" in framing:
@@ -44,7 +42,8 @@ def arrived(data: bytes, *, is_response: bool, to_head: bool = False) -> Arrived
         length = framing[b"content-length"]
         body, trailers, whole = rest, (), length.isdigit() and len(rest) >= int(length)
     else:
-        body, trailers, whole = rest, (), not is_response
+        # Requests of no length have none, and neither have responses whose status is none that may have a body.
+        body, trailers, whole = rest, (), not is_response or (start[1].isdigit() and int(start[1]) < _LOWEST_WITH_BODY)
     return Arrived(start, headers, body, trailers, whole)
 
 
