@@ -22,8 +22,8 @@ A callback may be a coroutine. What then becomes of its stream is told in `direc
 That path must work when memory is short: the stand-ins exist from the start, the last resort of each step is a constant, and a reserve of
 memory is given up for it.
 
-In Wasm every exception is caught, `SystemExit` and `KeyboardInterrupt` too. In a native test `KeyboardInterrupt` passes, since it is meant
-for the test run.
+In Wasm every exception is caught, `SystemExit` and `KeyboardInterrupt` too. In a native test what is meant for the test run passes:
+`KeyboardInterrupt`, and what leaves a debugger (`failures.is_for_the_test`).
 """
 
 # The dispatcher is the other half of the contexts: it alone keeps their state.

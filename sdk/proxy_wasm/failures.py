@@ -12,6 +12,7 @@ LONGEST_REPORT = 16_384
 """In bytes. A traceback can be as long as the recursion was deep."""
 
 _OWN_FILES = __file__.removesuffix("failures.py")
+_ENDING_MODULES = ("bdb", "_pytest.outcomes")
 _LOG_FAILED = suppress(BaseException)
 """A log that cannot be written must not decide over a request."""
 _STILL_RUNNING = suppress(RuntimeError)
@@ -39,6 +40,12 @@ def _beyond_own(frames: TracebackType | None) -> TracebackType | None:
     while below is not None and below.tb_frame.f_code.co_filename.startswith(_OWN_FILES):
         below = below.tb_next
     return below or (None if frames is None else frames.tb_next)
+
+
+def is_for_the_test(error: BaseException) -> bool:
+    """Whether an exception in a native filter is meant for the Python it runs in: Ctrl-C, `quit` in a debugger, what ends a test."""
+    kinds = type(error).__mro__
+    return KeyboardInterrupt in kinds or any(kind.__module__ in _ENDING_MODULES for kind in kinds)
 
 
 def log_error(hostcalls: Hostcalls, message: bytes) -> None:

@@ -27,7 +27,7 @@ from proxy_wasm.contexts import (
 from proxy_wasm.directions import CONTINUE, PAUSE, Stream, action_number
 from proxy_wasm.errors import BodyTooLargeError
 from proxy_wasm.failed_streams import Answered, Closed, NotMadeError, Passed
-from proxy_wasm.failures import forget_locals, report
+from proxy_wasm.failures import forget_locals, is_for_the_test, report
 from proxy_wasm.host import (
     CALLBACK_OF_PHASE,
     REQUEST_BODY,
@@ -228,7 +228,7 @@ class HttpCallbacks(VmState):
         """
         if not later:
             inside = StreamType.HTTP_REQUEST if phase < RESPONSE_HEADERS else StreamType.HTTP_RESPONSE
-        if self._native and isinstance(error, KeyboardInterrupt):
+        if self._native and is_for_the_test(error):
             raise error
         short = isinstance(error, MemoryError)
         while True:

@@ -15,7 +15,7 @@ from proxy_wasm.contexts import HttpContext, PluginContext, make_plugin
 from proxy_wasm.directions import Directions
 from proxy_wasm.errors import ConfigurationError
 from proxy_wasm.failed_streams import Unmade, UnmadeConnection
-from proxy_wasm.failures import log_error, report
+from proxy_wasm.failures import is_for_the_test, log_error, report
 from proxy_wasm.host import Host
 from proxy_wasm.log import ProxyLog, log_bytes
 from proxy_wasm.tcp import TcpContext
@@ -125,7 +125,7 @@ class VmState:
     # Failure
 
     def _report(self, where: str, error: BaseException) -> None:
-        if self._native and isinstance(error, KeyboardInterrupt):
+        if self._native and is_for_the_test(error):
             raise error
         if isinstance(error, ConfigurationError):
             log_error(self._hostcalls, log_bytes(str(error)))

@@ -1,6 +1,7 @@
 """What an exception in an author's code does to its stream, and to nothing else."""
 
 import traceback
+from bdb import BdbQuit
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
@@ -182,12 +183,15 @@ def test_in_wasm_every_exception_is_caught(proxy_in_wasm: "MakeProxy", error: ty
     assert proxy.host.messages(LogLevel.ERROR)[0].endswith(f"{error.__name__}: boom")
 
 
-def test_in_a_native_test_only_the_interruption_of_the_test_run_passes(start: "StartProxy") -> None:
+@pytest.mark.parametrize("error", [KeyboardInterrupt, BdbQuit, pytest.fail.Exception, pytest.exit.Exception])
+def test_in_a_native_test_only_what_is_meant_for_the_test_run_passes(
+    start: "StartProxy", error: type[BaseException]
+) -> None:
     assert failing(start, "request_headers", error=SystemExit).stream().request_headers() == Action.PAUSE
-    with pytest.raises(KeyboardInterrupt):
-        failing(start, "request_headers", error=KeyboardInterrupt).stream().request_headers()
-    with pytest.raises(KeyboardInterrupt):
-        failing(start, "log", error=KeyboardInterrupt).stream().log()
+    with pytest.raises(error):
+        failing(start, "request_headers", error=error).stream().request_headers()
+    with pytest.raises(error):
+        failing(start, "log", error=error).stream().log()
 
 
 @pytest.mark.parametrize("callback", ["log", "done"])

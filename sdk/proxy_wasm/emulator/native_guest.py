@@ -10,6 +10,7 @@ from proxy_wasm.abi.hostcalls import Hostcalls, HostError
 from proxy_wasm.abi.signatures import CALLBACKS, HOSTCALLS, Hostcall
 from proxy_wasm.emulator.guest import Guest, GuestFactory, GuestFailed, GuestHost, restricted
 from proxy_wasm.emulator.observer import ObservedHostcalls
+from proxy_wasm.failures import is_for_the_test
 
 
 def callbacks_guest(make: Callable[[Hostcalls], object]) -> GuestFactory:
@@ -75,6 +76,8 @@ class NativeGuest(Guest):
         try:
             return run()
         except Exception as error:
+            if is_for_the_test(error):
+                raise
             raise GuestFailed("".join(traceback.format_exception(error)).rstrip()) from error
         finally:
             self._depth -= 1
