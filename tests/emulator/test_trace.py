@@ -68,9 +68,9 @@ def trace(ticking: Callable[[], int]) -> Trace:
     emulator = Emulator(callbacks_guest(Guest), clock=clock, observers=[recorder], clusters=clusters)
     recorder.follow(emulator.log)
     plugin = emulator.start_plugin()
-    start = recorder.position()
+    recorder.restart()
     plugin.exchange(Request("POST", "/", HeaderMap({"x-user": HEADER}), b"body"))
-    return recorder.trace(start, title=f"POST /{HOSTILE}", host="native")
+    return recorder.trace(title=f"POST /{HOSTILE}", host="native")
 
 
 def test_callbacks_are_in_order_and_their_hostcalls_and_log_lines_within(trace: Trace) -> None:
@@ -261,16 +261,26 @@ def test_calls_that_a_trap_ended_are_told_of_as_such() -> None:
 
 
 def test_a_recorder_keeps_the_last_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy_wasm.tracing.recorder.MOST_EVENTS", 3)
+    monkeypatch.setattr("proxy_wasm.tracing.recorder.MOST_EVENTS", 5)
     recorder = Recorder(Clock())
-    starts: list[int] = []
     for context_id in range(5):
-        starts.append(recorder.position())
         recorder.entered("on_tick", (context_id,))
         recorder.left("on_tick", 0)
-    assert [callback.context_id for callback in recorder.trace().callbacks] == [2, 3, 4]
-    assert [callback.context_id for callback in recorder.trace(starts[4]).callbacks] == [4]
-    assert [callback.context_id for callback in recorder.trace(starts[0]).callbacks] == [2, 3, 4]
+    assert [callback.context_id for callback in recorder.trace().callbacks] == [3, 4]
+    recorder.restart()
+    assert recorder.trace().events == ()
+
+
+def test_what_was_logged_before_a_trace_began_is_not_in_it() -> None:
+    clock = Clock()
+    recorder = Recorder(clock)
+    emulator = Emulator(callbacks_guest(Guest), clock=clock, observers=[recorder])
+    recorder.follow(emulator.log)
+    emulator.log.write(LogLevel.INFO, b"before")
+    assert [record.message for record in recorder.trace().logs] == ["before"]
+    recorder.restart()
+    emulator.log.write(LogLevel.INFO, b"after")
+    assert [record.message for record in recorder.trace().logs] == ["after"]
 
 
 def test_an_empty_trace_is_shown_too() -> None:
@@ -294,9 +304,9 @@ def test_a_compiled_guest_is_traced_alike(module: Path) -> None:
     emulator = Emulator(wasm_guest(module.read_bytes()), clock=clock, observers=[recorder])
     recorder.follow(emulator.log)
     plugin = emulator.start_plugin()
-    start = recorder.position()
+    recorder.restart()
     plugin.exchange(Request("GET", "/", HeaderMap({"x-log": "hello"})))
-    trace = recorder.trace(start)
+    trace = recorder.trace()
     assert [record.message for record in trace.logs] == ["hello", "on_log", "on_done"]
     (headers,) = [callback for callback in trace.callbacks if callback.name == "on_request_headers"]
     assert isinstance(headers, TracedCallback)

@@ -1,10 +1,14 @@
-"""Records what crosses the boundary between host and guest, as it is told of it."""
+"""Records what crosses the boundary between host and guest, as it is told of it.
+
+Recording is done for every stream of every test, and looked at seldom: what is heard is only kept (`Recorder`), and made a trace when one is asked
+for (`_Tree`).
+"""
 
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from proxy_wasm.abi.enums import LogLevel, Status
 from proxy_wasm.abi.signatures import CALLBACKS, HOSTCALLS
@@ -14,8 +18,8 @@ from proxy_wasm.tracing import values
 from proxy_wasm.tracing.events import Event, Moment, Trace, TracedCallback, TracedHostcall, TracedLog
 from proxy_wasm.tracing.values import Fields, Octets
 
-MOST_EVENTS = 10_000
-"""How many callbacks a recorder keeps: the last ones."""
+MOST_EVENTS = 100_000
+"""How many beginnings and ends of calls a recorder keeps: the last ones."""
 
 
 class Ticking(Protocol):
@@ -24,15 +28,8 @@ class Ticking(Protocol):
     monotonic_nanoseconds: int
 
 
-@dataclass(slots=True)
-class _Open:
-    """A callback or hostcall that is not over."""
-
-    at: Moment
-    is_callback: bool
-    name: str
-    arguments: Fields
-    inner: list[Event] = field(default_factory=list[Event])
+_Heard: TypeAlias = "tuple[Callable[..., None], tuple[object, ...], int, int, int]"
+"""A method of `_Tree` with its arguments; the proxy's clock, the real one, and how long the log was."""
 
 
 class Recorder:
@@ -45,78 +42,128 @@ class Recorder:
     def __init__(self, clock: Ticking, real: Callable[[], int] = time.perf_counter_ns) -> None:
         self._clock = clock
         self._real = real
-        self._start = Moment(clock.monotonic_nanoseconds, real())
         self._log: Sequence[LogRecord] = ()
-        self._logged = 0
-        self._open: list[_Open] = []
-        self._events: deque[Event] = deque(maxlen=MOST_EVENTS)
-        self._seen = 0
-        """How many events there were."""
+        self._heard: deque[_Heard] = deque(maxlen=MOST_EVENTS)
+        self.restart()
 
     def follow(self, log: Sequence[LogRecord]) -> None:
         """Record what is appended to `log`, and what is in there."""
         self._log = log
+        self._log_start = 0
 
-    def position(self) -> int:
-        """A mark for `trace`: what happens from now on comes after it."""
-        self._note_logs()
-        return self._seen
+    def restart(self) -> None:
+        """Forget what was recorded: a trace begins."""
+        self._heard.clear()
+        self._start = Moment(self._clock.monotonic_nanoseconds, self._real())
+        self._log_start = len(self._log)
 
-    def trace(self, since: int = 0, *, title: str = "", host: str = "") -> Trace:
-        """What was recorded since a `position`, from the beginning unless told."""
-        self._note_logs()
-        events = list(self._events)
-        forgotten = self._seen - len(events)
-        return Trace(tuple(events[max(0, since - forgotten) :]), title, host)
-
-    # What the recorder is told
-
-    def said(self, level: LogLevel, message: str, *, from_host: bool = False) -> None:
-        """A line of the proxy's log that no log has which the recorder follows."""
-        self._add(TracedLog(self._now(), level, message, from_host))
+    def trace(self, *, title: str = "", host: str = "") -> Trace:
+        """What was recorded since the recorder was made or told to `restart`."""
+        tree = _Tree(self._log, self._log_start)
+        for tell, arguments, clock, real, logged in self._heard:
+            tree.move_to(Moment(clock - self._start.clock, real - self._start.real), logged)
+            tell(tree, *arguments)
+        tree.take_logs(len(self._log))
+        return Trace(tree.close(), title, host)
 
     def entered(self, callback: str, arguments: tuple[int, ...]) -> None:
         """See `Observer`."""
-        names = CALLBACKS[callback].parameters if callback in CALLBACKS else ()
-        self._begin(callback, names, arguments, is_callback=True)
+        self._hear(_Tree.entered, callback, arguments)
 
     def left(self, callback: str, returned: int | None) -> None:
         """See `Observer`."""
-        if self._is_open(callback, is_callback=True):
-            self._close_callback(returned)
+        self._hear(_Tree.left, callback, returned)
 
     def called(self, hostcall: str, arguments: Arguments) -> None:
         """See `Observer`."""
-        names = [name for name, _ in HOSTCALLS[hostcall].parameters] if hostcall in HOSTCALLS else []
-        self._begin(hostcall, names, arguments, is_callback=False)
+        self._hear(_Tree.called, hostcall, arguments)
 
     def answered(self, hostcall: str, status: int, results: Results) -> None:
         """See `Observer`."""
-        if self._is_open(hostcall, is_callback=False):
+        self._hear(_Tree.answered, hostcall, status, results)
+
+    def said(self, level: LogLevel, message: str, *, from_host: bool = False) -> None:
+        """A line of the proxy's log that no log has which the recorder follows."""
+        self._hear(_Tree.said, level, message, from_host)
+
+    def _hear(self, tell: Callable[..., None], *arguments: object) -> None:
+        self._heard.append((tell, arguments, self._clock.monotonic_nanoseconds, self._real(), len(self._log)))
+
+
+@dataclass(slots=True)
+class _Open:
+    """A callback or hostcall that is not over."""
+
+    at: Moment
+    kind: Literal["callback", "hostcall"]
+    name: str
+    arguments: Fields
+    inner: list[Event] = field(default_factory=list[Event])
+
+
+class _Tree:
+    """Puts calls into those that they happened in, and log lines where they were written."""
+
+    def __init__(self, log: Sequence[LogRecord], log_start: int) -> None:
+        self._log = log
+        self._logged = log_start
+        self._now = Moment(0, 0)
+        self._open: list[_Open] = []
+        self._events: list[Event] = []
+
+    def move_to(self, now: Moment, logged: int) -> None:
+        """Something happens, when the log has so many lines."""
+        self._now = now
+        self.take_logs(logged)
+
+    def take_logs(self, end: int) -> None:
+        """What was logged since the last event."""
+        for record in self._log[self._logged : end]:
+            self.said(record.level, record.message, record.from_host)
+        self._logged = max(self._logged, end)
+
+    def close(self) -> tuple[Event, ...]:
+        """All events; what never ended was ended by a trap."""
+        while self._open:
+            self._close_trapped()
+        return tuple(self._events)
+
+    def said(self, level: LogLevel, message: str, from_host: bool) -> None:
+        self._add(TracedLog(self._now, level, message, from_host))
+
+    def entered(self, callback: str, arguments: tuple[int, ...]) -> None:
+        names = CALLBACKS[callback].parameters if callback in CALLBACKS else ()
+        self._open.append(_Open(self._now, "callback", callback, _fields(callback, names, arguments)))
+
+    def left(self, callback: str, returned: int | None) -> None:
+        if self._is_open(callback, "callback"):
+            self._close_callback(returned)
+
+    def called(self, hostcall: str, arguments: Arguments) -> None:
+        names = [name for name, _ in HOSTCALLS[hostcall].parameters] if hostcall in HOSTCALLS else []
+        self._open.append(_Open(self._now, "hostcall", hostcall, _fields(hostcall, names, arguments)))
+
+    def answered(self, hostcall: str, status: int, results: Results) -> None:
+        if self._is_open(hostcall, "hostcall"):
             self._close_hostcall(status, _results(hostcall, results))
 
-    def _begin(self, name: str, names: Sequence[str], arguments: Arguments, *, is_callback: bool) -> None:
-        self._note_logs()
-        self._open.append(_Open(self._now(), is_callback, name, _fields(name, names, arguments)))
-
-    def _is_open(self, name: str, *, is_callback: bool) -> bool:
+    def _is_open(self, name: str, kind: Literal["callback", "hostcall"]) -> bool:
         """Whether the call that ends has begun. What began after it, and never ended, was ended by a trap."""
-        self._note_logs()
-        if not any((call.name, call.is_callback) == (name, is_callback) for call in self._open):
+        if not any((call.name, call.kind) == (name, kind) for call in self._open):
             return False
-        while (self._open[-1].name, self._open[-1].is_callback) != (name, is_callback):
+        while (self._open[-1].name, self._open[-1].kind) != (name, kind):
             self._close_trapped()
         return True
 
     def _close_trapped(self) -> None:
-        if self._open[-1].is_callback:
+        if self._open[-1].kind == "callback":
             self._close_callback(None)
         else:
             self._close_hostcall(None, ())
 
     def _close_callback(self, returned: int | None) -> None:
         call = self._open.pop()
-        gives = returned is not None and (call.name not in CALLBACKS or CALLBACKS[call.name].returns)
+        gives = call.name not in CALLBACKS or CALLBACKS[call.name].returns
         self._add(
             TracedCallback(
                 call.at,
@@ -140,24 +187,10 @@ class Recorder:
         self._add(TracedHostcall(call.at, took, call.name, call.arguments, code, results, tuple(call.inner)))
 
     def _took(self, call: _Open) -> int:
-        return self._real() - self._start.real - call.at.real
-
-    def _now(self) -> Moment:
-        return Moment(self._clock.monotonic_nanoseconds - self._start.clock, self._real() - self._start.real)
-
-    def _note_logs(self) -> None:
-        """Take in what was logged since the last event."""
-        while self._logged < len(self._log):
-            record = self._log[self._logged]
-            self._logged += 1
-            self._add(TracedLog(self._now(), record.level, record.message, record.from_host))
+        return self._now.real - call.at.real
 
     def _add(self, event: Event) -> None:
-        if self._open:
-            self._open[-1].inner.append(event)
-        else:
-            self._events.append(event)
-            self._seen += 1
+        (self._open[-1].inner if self._open else self._events).append(event)
 
 
 def _fields(call: str, names: Sequence[str], raw: Arguments) -> Fields:
