@@ -7,7 +7,7 @@ import pytest
 
 from proxy_wasm.testing import Extension, HostName, open_host
 from proxy_wasm.testing.cases.comparison import Difference
-from proxy_wasm.testing.cases.files import load
+from proxy_wasm.testing.cases.files import hosts_of, load
 from proxy_wasm.testing.cases.report import lines_of
 from proxy_wasm.testing.cases.runner import Failure, Result, run_case
 from proxy_wasm.testing.hosts import Host
@@ -388,3 +388,50 @@ def test_each_case_has_a_plugin_of_its_own(tmp_path: Path, module: Path, host: H
 def test_an_overlapping_expectation_leaves_others_what_they_need(tmp_path: Path, module: Path) -> None:
     text = "cases: [{name: a, request: GET /, logs: {any_order: [{contains: on_}, on_done]}}, {name: b, request: GET /, logs: {any_order: [{contains: on_}, on_log]}}]"
     assert [result.failure for result in results(tmp_path, module, open_host("wasm"), text)] == [None, None]
+
+
+SETTINGS = """
+cases:
+  - name: the vm goes on in another one
+    plugin: {failure_policy: always open}
+    request: {headers: {x-trap: 1}}
+    response: {status: 200}
+  - name: a hostcall that is not allowed fails
+    plugin: {capabilities: [proxy_on_memory_allocate]}
+    request: {headers: {x-log: hello}}
+    response: {status: 200}
+    logs: {none_of: [{level: warn, equals: hello}]}
+  - name: what is shared is there from the start
+    plugin: {shared_data: {key: {base64: /wD+}, other: text}}
+    request: GET /
+    shared_data: {key: {base64: /wD+}, other: {contains: ex}, third: none}
+"""
+
+
+def test_plugins_get_the_settings_that_the_file_gives_them(tmp_path: Path, module: Path, host: Host) -> None:
+    assert [line for result in results(tmp_path, module, host, SETTINGS) for line in lines_of(result)] == []
+
+
+def test_other_shared_data_than_expected_fails(tmp_path: Path, module: Path) -> None:
+    case = "plugin: {shared_data: {a: one}}, request: GET /, shared_data: {a: two, b: two}"
+    assert failure(tmp_path, module, open_host("wasm"), case).differences == (
+        Difference("shared_data.a", "two", "one"),
+        Difference("shared_data.b", "two", "none"),
+    )
+
+
+def test_strict_mode_fails_a_case_but_for_the_faults_that_are_allowed(tmp_path: Path, module: Path, host: Host) -> None:
+    trapping = "request: {headers: {x-trap: 1}}, response: {status: 503}"
+    assert "strict mode" in failure(tmp_path, module, host, f"plugin: {{strict: true}}, {trapping}").problem
+    allowed = f"cases: [{{name: a, plugin: {{strict: true, allowed_faults: [.]}}, {trapping}}}]"
+    assert [result.failure for result in results(tmp_path, module, host, allowed)] == [None]
+
+
+def test_cases_with_properties_do_not_run_in_envoy(tmp_path: Path, module: Path) -> None:
+    path = tmp_path / "a.proxy-wasm.yaml"
+    path.write_text(
+        "plugin: {properties: {source.address: '10.0.0.9:1'}}\ncases: [{name: a, request: GET /, response: {}}]"
+    )
+    (case,) = load(path).cases
+    assert hosts_of(case, Extension(module)) == ("wasm",)
+    assert run_case(case, open_host("wasm"), Extension(module)).failure is None

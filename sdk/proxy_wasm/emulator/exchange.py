@@ -5,11 +5,13 @@ the hop's, not the message's, and pseudo-headers are attributes.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from proxy_wasm.emulator.header_map import HeaderMap, to_text
 from proxy_wasm.emulator.log import LogRecord
+from proxy_wasm.emulator.properties import Path, Value
 
 Break: TypeAlias = Literal["", "close", "reset"]
 """How an upstream's connection ends in the middle of its response, if it does."""
@@ -29,6 +31,8 @@ class Request:
     scheme: str = "http"
     pieces: tuple[bytes, ...] = ()
     """What the body is sent in, one after the other; unless told, it is sent at once."""
+    properties: Mapping[Path, Value] = field(default_factory=dict[Path, Value])
+    """Properties of its stream that the proxy would know, by path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,8 @@ class Exchange:
     logs: tuple[LogRecord, ...] = ()
     reset: bool = False
     """Whether the client saw its connection break before the response was whole."""
+    properties: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    """The properties that filters set, by name."""
 
     @property
     def text(self) -> str:

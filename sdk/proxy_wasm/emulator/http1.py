@@ -184,6 +184,7 @@ class Driver:
             details=stream.details,
             logs=tuple(stream.vm.log[log_start:]),
             reset=stream.reset,
+            properties=stream.state.written(),
         )
 
     def _framed(self, sent: Message, what: str, *, says_nothing: bool) -> HeaderMap:

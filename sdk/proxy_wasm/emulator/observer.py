@@ -5,13 +5,22 @@ callbacks, and where a hostcall calls the guest back, a callback within a hostca
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from proxy_wasm.abi.enums import Status
 from proxy_wasm.abi.hostcalls import HostError
 from proxy_wasm.abi.signatures import HOSTCALLS
 
-Arguments: TypeAlias = "tuple[int | bytes, ...]"
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """Bytes of which a host tells no more than how many there are."""
+
+    size: int
+
+
+Arguments: TypeAlias = "tuple[int | bytes | Unseen, ...]"
 Results: TypeAlias = "int | bytes | tuple[int | bytes, ...] | None"
 """What a hostcall of `Hostcalls` returns."""
 

@@ -25,6 +25,7 @@ import json
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,8 @@ from typing import Self
 
 from proxy_wasm.abi.enums import LogLevel
 from proxy_wasm.emulator.clusters import Cluster
+from proxy_wasm.emulator.observer import Observer
+from proxy_wasm.envoy import crossings
 from proxy_wasm.envoy.client import LeavingClient, Reply, Wire, abandon, send
 from proxy_wasm.envoy.clusters import ServedCluster, serve
 from proxy_wasm.envoy.configuration import (
@@ -60,6 +63,7 @@ UPDATE_SECONDS = 120
 RECORD_SECONDS = 5
 """How long a stream may take to end after its client has left."""
 
+_PATIENCE_STEP = 0.02
 _WORKER_LISTENER = "worker"
 _TCP_CLUSTER = "tcp-upstream"
 _CREATED = r"^listener_manager\.listener_create_success$"
@@ -116,6 +120,10 @@ class RunningFilter:
         """What it logged in Envoy's main thread since it was added."""
         self.address: tuple[str, int] = ("", 0)
         """Where its listener listens."""
+        self.observer: Observer | None = None
+        """Hears of what crosses the boundary to its VM in the worker; see `FilteringEnvoy.add`."""
+        self.main_observer: Observer | None = None
+        """Likewise in Envoy's main thread, once it was added."""
         self.counters_before: dict[str, int] = {}
         self._envoy = envoy
 
@@ -173,9 +181,12 @@ class RunningFilter:
         """
         return self._envoy.metrics(self)
 
-    def remove(self) -> None:
-        """Take the filter, its VMs and its clusters out of Envoy."""
-        self._envoy.remove(self)
+    def remove(self, is_over: Callable[[], bool] = bool, patience: float = 0.0) -> None:
+        """Take the filter, its VMs and its clusters out of Envoy.
+
+        Until `is_over`, or `patience` seconds have passed, its observers go on hearing of it.
+        """
+        self._envoy.remove(self, is_over, patience)
 
 
 class FilteredConnection(TcpConnection):
@@ -297,11 +308,15 @@ class FilteringEnvoy:
         clusters: Mapping[str, Cluster] | None = None,
         network: bool = False,
         access_log_fields: Mapping[str, str] | None = None,
+        observer: Observer | None = None,
+        main_observer: Observer | None = None,
     ) -> RunningFilter:
         """Configure a listener with the filters of `chain`, and the clusters that they may call, by name.
 
         A filter without a `vm_id` gets one of its own. `network` makes them filters of connections. The access records of the
-        listener get `access_log_fields` besides their own (`AccessRecord.further`): Envoy's command operators by name.
+        listener get `access_log_fields` besides their own (`AccessRecord.further`): Envoy's command operators by name. `observer` hears of what
+        crosses the boundary to the VM in the worker, `main_observer` to that in the main thread. As Envoy does not say which VM its
+        lines are about, that includes what other filters do meanwhile (`crossings`); what happens during an exchange is told of its filter alone.
 
         Raises `FilterRefused` where Envoy, or a filter itself, refuses it, `ClusterTaken` where a cluster's name stands
         for something else, and `EnvoyError` where serving a cluster needs a package that is not installed.
@@ -318,6 +333,7 @@ class FilteringEnvoy:
                 further_fields=access_log_fields,
                 cluster=_TCP_CLUSTER if network else UPSTREAM_CLUSTER,
             )
+            added.observer, added.main_observer = observer, main_observer
             self._filters[name] = self._current = added
             for source in added.sources:
                 self._sources.setdefault(source, []).append(added)
@@ -349,7 +365,7 @@ class FilteringEnvoy:
         self._read_log()
         added.address = address
 
-    def remove(self, removed: RunningFilter) -> None:
+    def remove(self, removed: RunningFilter, is_over: Callable[[], bool] = bool, patience: float = 0.0) -> None:
         """See `RunningFilter.remove`."""
         with self._lock:
             if self._filters.get(removed.name) is not removed:
@@ -357,11 +373,18 @@ class FilteringEnvoy:
             try:
                 if self.process.is_running:
                     self._keep_modules(removed)
+                    self._read_log()
+                    self._current = removed
                     del self._listeners[removed.name]
                     self._update_listeners()
                     self.process.wait_for(lambda: self._stat(_DRAINING) == 0, "end a listener", UPDATE_SECONDS)
                     self.refresh_log()
+                    deadline = time.monotonic() + patience
+                    while not is_over() and time.monotonic() < deadline:
+                        time.sleep(_PATIENCE_STEP)
+                        self.refresh_log()
             finally:
+                self._current = None
                 self._forget(removed)
 
     def _forget(self, removed: RunningFilter) -> None:
@@ -577,6 +600,8 @@ class FilteringEnvoy:
         lines = self.process.new_log_lines()
         for line in lines:
             found = self._origin(line)
+            if line.logger == "wasm" and line.wasm is None:
+                self._tell_observers(line)
             if found is None:
                 continue
             if line.thread != self.process.pid:
@@ -584,6 +609,17 @@ class FilteringEnvoy:
             elif found.is_started:  # before, Envoy has tried its configuration there
                 found.main_log.append(line)
         return lines
+
+    def _tell_observers(self, line: LogLine) -> None:
+        in_worker = line.thread != self.process.pid
+        for running in [self._current] if self._current is not None else list(self._filters.values()):
+            observer = running.observer if in_worker else running.main_observer if running.is_started else None
+            if observer is None:
+                continue
+            if _is_failure(line):
+                observer.left("", None)
+            else:
+                crossings.tell(line, observer)
 
     def _origin(self, line: LogLine) -> RunningFilter | None:
         """The filter that a line comes from; where plugins of one VM have the same root id, the one that is in use."""

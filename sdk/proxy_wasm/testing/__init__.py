@@ -26,9 +26,12 @@ from proxy_wasm.emulator.clusters import (
     Silent,
     grpc_unary,
 )
+from proxy_wasm.testing import presets
 from proxy_wasm.testing.extension import Extension
 from proxy_wasm.testing.hosts import HOST_NAMES, Connection, Host, HostName, PluginSettings, open_host
 from proxy_wasm.testing.proxy import Proxy, StartProxy, respond
+from proxy_wasm.testing.strict import PluginFault
+from proxy_wasm.testing.watch import Fault, LiveContexts, NotOnThisHost
 
 __all__ = [
     "HOST_NAMES",
@@ -40,15 +43,19 @@ __all__ = [
     "Connection",
     "Exchange",
     "Extension",
+    "Fault",
     "GrpcCall",
     "GrpcRefusal",
     "GrpcServer",
     "Host",
     "HostName",
+    "LiveContexts",
     "LogLevel",
     "LogRecord",
     "ModuleRefused",
     "NoHosts",
+    "NotOnThisHost",
+    "PluginFault",
     "PluginSettings",
     "Proxy",
     "Silent",
@@ -59,5 +66,6 @@ __all__ = [
     "VmFailed",
     "grpc_unary",
     "open_host",
+    "presets",
     "respond",
 ]

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from proxy_wasm.abi.enums import LogLevel
+from proxy_wasm.abi.hostcalls import HostError
 from proxy_wasm.emulator import (
     Clock,
     Emulator,
@@ -22,11 +24,25 @@ from proxy_wasm.emulator.clock import NANOSECONDS
 from proxy_wasm.emulator.clusters import Cluster
 from proxy_wasm.emulator.exchange import Disconnect
 from proxy_wasm.emulator.guest import GuestFactory
+from proxy_wasm.emulator.properties import Path, Properties, Value
 from proxy_wasm.testing.extension import Extension
 from proxy_wasm.testing.hosts import PluginSettings, TcpUpstream, Upstream
+from proxy_wasm.testing.watch import Fault, LiveContexts, NotOnThisHost, Watch
 
 TIMEOUT = 30.0
 """Seconds of the clock that a client waits for what comes over a connection."""
+CLOSING_TIME = 5.0
+"""Seconds of the clock that a plugin which asks for time gets when it is stopped."""
+_WATCHED_TOO = "continue_stream:"
+"""How those words of the emulator's begin that say what the watch says too."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedVm:
+    """A VM, and what is seen of it."""
+
+    emulator: Emulator
+    watch: Watch
 
 
 class EmulatedProxy:
@@ -36,7 +52,7 @@ class EmulatedProxy:
         self.clock = Clock()
         self.shared = SharedState()
         self.clusters: dict[str, Cluster] = {}
-        self.vms: dict[tuple[object, ...], Emulator] = {}
+        self.vms: dict[tuple[object, ...], WatchedVm] = {}
         self._plugins: list[EmulatedPlugin] = []
         self._numbers = itertools.count()
 
@@ -77,20 +93,23 @@ class EmulatedPlugin:
     """A plugin in an emulator."""
 
     def __init__(
-        self, proxy: EmulatedProxy, emulator: Emulator, plugin: Plugin, settings: PluginSettings, started: "_Before"
+        self, proxy: EmulatedProxy, vm: WatchedVm, plugin: Plugin, settings: PluginSettings, started: "_Before"
     ) -> None:
         self._proxy = proxy
-        self._emulator = emulator
+        self._emulator = vm.emulator
+        self._watch = vm.watch
         self._plugin = plugin
+        self._properties = settings.properties
         self.clusters = settings.clusters
         """What it can call."""
         self._is_alone = not settings.vm_id
         self._log_start = started.log_size
         self._counters_before = started.counters
+        self._faults_start = started.fault_count
         self._connections: list[EmulatedConnection] = []
 
     def exchange(self, request: Request, upstream: Upstream, timeout: float) -> Exchange:
-        return self._plugin.exchange(request, upstream, timeout=timeout)
+        return self._plugin.exchange(request, upstream, attributes=self._known(request.properties), timeout=timeout)
 
     def abandon(self, request: Request, upstream: Upstream, disconnect: Disconnect, timeout: float) -> Exchange:
         return self._plugin.abandon(
@@ -99,12 +118,18 @@ class EmulatedPlugin:
             after=disconnect.after,
             after_sending=disconnect.after_sending,
             after_receiving=disconnect.after_receiving,
+            attributes=self._known(request.properties),
             timeout=timeout,
         )
 
-    def connect(self, upstream: TcpUpstream) -> "EmulatedConnection":
-        self._connections.append(EmulatedConnection(self._emulator, self._plugin.tcp_stream(), upstream))
+    def connect(self, upstream: TcpUpstream, properties: Properties) -> "EmulatedConnection":
+        stream = self._plugin.tcp_stream(attributes=self._known(properties))
+        self._connections.append(EmulatedConnection(self._emulator, stream, upstream))
         return self._connections[-1]
+
+    def _known(self, properties: Properties) -> dict[Path, Value]:
+        """What is known of one stream: `properties` come before those that all streams have."""
+        return {**self._properties, **properties}
 
     def advance(self, seconds: float) -> None:
         self._proxy.clock.advance(seconds)
@@ -119,10 +144,61 @@ class EmulatedPlugin:
         before = self._counters_before
         return {name: value - before.get(name, 0) for name, value in self._emulator.metrics.items()}
 
+    @property
+    def _watched_id(self) -> int | None:
+        """The context of this plugin, where the VM has others."""
+        return None if self._is_alone else self._plugin.current.context_id
+
+    def live_contexts(self) -> LiveContexts:
+        return self._watch.live_contexts(self._watched_id)
+
+    def pending_callouts(self) -> int:
+        return self._watch.pending_callouts(self._watched_id)
+
+    def memory_size(self) -> int:
+        size = self._plugin.current.vm.guest.memory_size()
+        if not size:
+            msg = "memory: a native plugin has none of its own; mark the test: @pytest.mark.hosts('wasm')"
+            raise NotOnThisHost(msg)
+        return size
+
+    def shared_data(self, key: str) -> bytes | None:
+        try:
+            return self._proxy.shared.data.get(self._plugin.vm.vm_id.encode(), _key(key))[0]
+        except HostError:
+            return None
+
+    def set_shared_data(self, key: str, value: bytes) -> None:
+        self._proxy.shared.data.set(self._plugin.vm.vm_id.encode(), _key(key), value, 0)
+
+    def faults(self) -> list[Fault]:
+        own = self._watched_id
+        seen = [
+            fault for fault in self._watch.faults[self._faults_start :] if own is None or fault.plugin_id in (0, own)
+        ]
+        said = [
+            Fault(record.message)
+            for record in self.logs()
+            if record.from_host and record.level >= LogLevel.WARN and not record.message.startswith(_WATCHED_TOO)
+        ]
+        return [*seen, *said]
+
     def stop(self) -> None:
         """Shut the plugin down, and with the last one the proxy."""
+        plugin_id = self._watched_id
+        for connection in self._connections:
+            connection.end()
         self._plugin.close()
+        clock = self._proxy.clock
+        deadline = clock.monotonic_nanoseconds + round(CLOSING_TIME * NANOSECONDS)
+        while not self._plugin.closed and clock.advance_to_next(deadline):
+            pass
+        self._watch.finish(plugin_id)
         self._proxy.remove(self)
+
+
+def _key(key: str) -> bytes:
+    return key.encode("utf-8", "surrogateescape")
 
 
 class EmulatedConnection:
@@ -174,6 +250,10 @@ class EmulatedConnection:
     def reset(self) -> None:
         self._stream.close()
 
+    def end(self) -> None:
+        """The proxy closes the connection, as its listener goes."""
+        self._stream.refuse()
+
     def close_upstream(self) -> None:
         self._stream.upstream_data(b"", end_of_stream=True)
         self.let_upstream_answer()
@@ -216,6 +296,7 @@ class _Before:
 
     log_size: int
     counters: dict[str, int]
+    fault_count: int
 
 
 class EmulatedHost:
@@ -250,35 +331,45 @@ class EmulatedHost:
 
     def _start(self, proxy: EmulatedProxy, extension: Extension, settings: PluginSettings) -> EmulatedPlugin:
         counters = proxy.shared.metrics.counters()
-        emulator = self._emulator(proxy, extension, settings)
-        before = _Before(len(emulator.log) if settings.vm_id else 0, counters)
-        plugin = emulator.start_plugin(
+        vm = self._vm(proxy, extension, settings)
+        before = _Before(len(vm.emulator.log) if settings.vm_id else 0, counters, len(vm.watch.faults))
+        plugin = vm.emulator.start_plugin(
             settings.configuration or b"",
             root_id=settings.root_id,
             allow_on_headers_stop_iteration=settings.allow_on_headers_stop_iteration,
+            failure_policy=settings.failure_policy,
         )
-        return EmulatedPlugin(proxy, emulator, plugin, settings, before)
+        vm.watch.expect(plugin.vm.guest.has)
+        return EmulatedPlugin(proxy, vm, plugin, settings, before)
 
-    def _emulator(self, proxy: EmulatedProxy, extension: Extension, settings: PluginSettings) -> Emulator:
+    def _vm(self, proxy: EmulatedProxy, extension: Extension, settings: PluginSettings) -> WatchedVm:
         """The VM for a plugin: that of its `vm_id`, if it has one and it runs already."""
         environment = dict(settings.environment)
         configuration = settings.vm_configuration or b""
-        key = (settings.vm_id, extension, configuration, *sorted(environment.items()))
+        key = (settings.vm_id, extension, configuration, settings.capabilities, *sorted(environment.items()))
         running = proxy.vms.get(key) if settings.vm_id else None
-        if running is not None and not running.failed:
+        vm_id = settings.vm_id or proxy.new_vm_id()
+        for name, value in settings.shared_data.items():
+            proxy.shared.data.set(vm_id.encode(), _key(name), value, 0)
+        if running is not None and not running.emulator.failed:
             return running
+        watch = Watch()
         emulator = Emulator(
             self._guest(extension),
             vm_configuration=configuration,
             environment=environment,
             clock=proxy.clock,
-            vm_id=settings.vm_id or proxy.new_vm_id(),
+            vm_id=vm_id,
             shared=proxy.shared,
+            attributes=settings.properties,
             clusters=proxy.clusters,
+            observers=[watch],
+            allowed_capabilities=settings.capabilities,
         )
+        vm = WatchedVm(emulator, watch)
         if settings.vm_id:
-            proxy.vms[key] = emulator
-        return emulator
+            proxy.vms[key] = vm
+        return vm
 
     def _guest(self, extension: Extension) -> GuestFactory:
         if extension not in self._guests:

@@ -1,11 +1,17 @@
 """A real Envoy as a host: its exchanges, logs and errors in the words of the emulator."""
 
+import itertools
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Literal
 
+from proxy_wasm.abi.enums import LogLevel
+from proxy_wasm.abi.signatures import CALLBACKS
+from proxy_wasm.build.wasm.binary import MalformedError
+from proxy_wasm.build.wasm.module import Kind, read_module
 from proxy_wasm.emulator import (
     ConfigurationRejected,
     EmulatorError,
@@ -20,6 +26,7 @@ from proxy_wasm.emulator import (
 from proxy_wasm.emulator.clusters import Closing, Silent
 from proxy_wasm.emulator.exchange import Disconnect
 from proxy_wasm.emulator.header_map import HeaderMap
+from proxy_wasm.emulator.properties import Properties
 from proxy_wasm.envoy import (
     FilteredConnection,
     FilteringEnvoy,
@@ -38,6 +45,8 @@ from proxy_wasm.envoy.tcp import End
 from proxy_wasm.envoy.upstream import Pieces, Respond, Response
 from proxy_wasm.testing.extension import Extension
 from proxy_wasm.testing.hosts import PluginSettings, TcpUpstream, Upstream
+from proxy_wasm.testing.shared_data import SharedDataProbe
+from proxy_wasm.testing.watch import Fault, LiveContexts, NotOnThisHost, Watch
 
 _CLOCK_STEP = 5
 """How many seconds a `date` may lie behind and still be Envoy's."""
@@ -45,14 +54,34 @@ _CONNECTION_TIMEOUT = 30.0
 """Seconds until something awaited on a connection must have come."""
 _CLOSING_TIME = 0.3
 """Seconds within which a connection that is being closed is noticed to be."""
+_PLUGIN_CLOSING_TIME = 5.0
+"""Seconds that a plugin which asks for time gets when it is stopped."""
+_PROPERTY = "property "
+_SIZES = {
+    "request wire": "%UPSTREAM_WIRE_BYTES_SENT%",
+    "request fields": "%UPSTREAM_HEADER_BYTES_SENT%",
+    "response body": "%BYTES_SENT%",
+}
+"""How large the messages were that Envoy sent on; the fields are those of the head, without its first line."""
 
 
 class EnvoyPlugin:
     """A plugin in a real Envoy."""
 
-    def __init__(self, running: RunningFilter, own_envoy: FilteringEnvoy | None) -> None:
+    def __init__(
+        self,
+        running: RunningFilter,
+        envoy: FilteringEnvoy,
+        settings: PluginSettings,
+        watches: "_Watches",
+        probe: SharedDataProbe | None,
+    ) -> None:
         self._running = running
-        self._own_envoy = own_envoy
+        self._envoy = envoy
+        self._settings = settings
+        self._watches = watches
+        self._probe = probe
+        self._misframed: list[Fault] = []
 
     @property
     def pid(self) -> int:
@@ -83,6 +112,7 @@ class EnvoyPlugin:
         return self._converse(request, upstream, converse)
 
     def _converse(self, request: Request, upstream: Upstream, converse: Callable[[Wire, Respond], Outcome]) -> Exchange:
+        _refuse(request.properties)
         answered_date = False
 
         def answer(message: Message) -> Response:
@@ -110,11 +140,14 @@ class EnvoyPlugin:
         return self._exchange(request, outcome, answered_date=answered_date)
 
     def _exchange(self, request: Request, outcome: Outcome, *, answered_date: bool) -> Exchange:
+        self._misframed += _misframed(outcome, request.method)
+        properties = _ObservedProperties(outcome.access.further)
         reached = None if outcome.upstream is None else _upstream_request(request, outcome.upstream)
         logs = tuple(self._record(line) for line in outcome.log)
         response = outcome.response
         if response is None:
-            return Exchange(0, upstream=reached, details=outcome.access.details, logs=logs, reset=True)
+            details = outcome.access.details
+            return Exchange(0, upstream=reached, details=details, logs=logs, reset=True, properties=properties)
         headers = HeaderMap(response.headers).without(*FRAMING)
         if not answered_date and _is_now(headers.get("date", "")):
             del headers["date"]
@@ -127,10 +160,12 @@ class EnvoyPlugin:
             outcome.access.details,
             logs,
             reset=not outcome.whole,
+            properties=properties,
         )
 
-    def connect(self, upstream: TcpUpstream) -> "EnvoyConnection":
+    def connect(self, upstream: TcpUpstream, properties: Properties) -> "EnvoyConnection":
         """See `RunningPlugin`."""
+        _refuse(properties)
         return EnvoyConnection(self._running.connect(upstream), self._record)
 
     def advance(self, seconds: float) -> None:
@@ -160,10 +195,136 @@ class EnvoyPlugin:
     def metrics(self) -> dict[str, int]:
         return self._running.metrics()
 
+    def live_contexts(self) -> LiveContexts:
+        """See `RunningPlugin`; those in the worker."""
+        self._running.refresh_log()
+        return self._watches.worker.live_contexts()
+
+    def pending_callouts(self) -> int:
+        """See `RunningPlugin`; those of the worker."""
+        self._running.refresh_log()
+        return self._watches.worker.pending_callouts()
+
+    def memory_size(self) -> int:
+        """See `RunningPlugin`."""
+        msg = (
+            "memory: Envoy does not tell that of a VM; mark the test: @pytest.mark.hosts('wasm'), where it is the same, "
+            "or look at that of the whole process: start_proxy(isolated=True)"
+        )
+        raise NotOnThisHost(msg)
+
+    def shared_data(self, key: str) -> bytes | None:
+        """See `RunningPlugin`."""
+        return self._shared().get(key)
+
+    def set_shared_data(self, key: str, value: bytes) -> None:
+        """See `RunningPlugin`."""
+        self._shared().set(key, value)
+
+    def _shared(self) -> SharedDataProbe:
+        if self._probe is None:
+            self._probe = SharedDataProbe(self._envoy, self._running.config.vm_id)
+        return self._probe
+
+    def faults(self) -> list[Fault]:
+        """See `RunningPlugin`. What happens in Envoy's main thread as in the worker is told once."""
+        said = [Fault(record.message) for record in self.logs() if record.from_host and record.level >= LogLevel.WARN]
+        return [*self._watches.faults(), *said, *self._misframed]
+
     def stop(self) -> None:
-        self._running.remove()
-        if self._own_envoy is not None:
-            self._own_envoy.stop()
+        self._running.remove(self._watches.worker.is_over, _PLUGIN_CLOSING_TIME)
+        self._watches.worker.finish()
+        if self._probe is not None:
+            self._probe.stop()
+        if self._settings.isolated:
+            self._envoy.stop()
+
+
+class _Watches:
+    """What is seen of a plugin in the worker, and of the same one in Envoy's main thread."""
+
+    def __init__(self, module: Path) -> None:
+        self.worker = Watch()
+        self.main = Watch()
+        self.worker.expect(_callbacks_of(module).__contains__)
+
+    def faults(self) -> list[Fault]:
+        alone = Counter(self.main.faults) - Counter(self.worker.faults)
+        return [*self.worker.faults, *alone.elements()]
+
+
+def _callbacks_of(module: Path) -> frozenset[str]:
+    """Which callbacks a module has; all, where Envoy is to say what is wrong with it."""
+    exported = {callback.export_name: name for name, callback in CALLBACKS.items()}
+    try:
+        exports = read_module(module.read_bytes()).exports
+    except (OSError, MalformedError):
+        return frozenset(CALLBACKS)
+    return frozenset(exported[item.name] for item in exports if item.kind is Kind.FUNCTION and item.name in exported)
+
+
+class _ObservedProperties(Mapping[str, bytes]):
+    """The properties that the plugin set, of those that Envoy was told to show."""
+
+    def __init__(self, access_fields: Mapping[str, object]) -> None:
+        self._fields = {
+            name.removeprefix(_PROPERTY): value for name, value in access_fields.items() if name.startswith(_PROPERTY)
+        }
+
+    def __getitem__(self, name: str) -> bytes:
+        if name not in self._fields:
+            msg = (
+                f"property {name!r}: Envoy shows a property only where it was told its name before: "
+                f"start_proxy(observed_properties=[{name!r}])"
+            )
+            raise NotOnThisHost(msg)
+        value = self._fields[name]
+        if value is None:
+            raise KeyError(name)
+        return str(value).encode("utf-8", "surrogateescape")
+
+    def __iter__(self) -> Iterator[str]:
+        if not self._fields:
+            msg = (
+                "properties: Envoy shows only those that it was told of before: start_proxy(observed_properties=[...])"
+            )
+            raise NotOnThisHost(msg)
+        return (name for name, value in self._fields.items() if value is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _misframed(outcome: Outcome, method: str) -> Iterator[Fault]:
+    """Messages that Envoy sent on with another length than they announced."""
+    sizes = {
+        name: int(str(size)) for name, size in outcome.access.further.items() if name in _SIZES and size is not None
+    }
+    sent, answer = outcome.upstream, outcome.response if outcome.whole and method != "HEAD" else None
+    bodies: list[tuple[str, Message, int]] = []
+    if sent is not None and {"request wire", "request fields"} <= sizes.keys():
+        first_line = len(b" ".join(sent.start))
+        bodies.append(
+            ("request", sent, sizes["request wire"] - sizes["request fields"] - first_line - 2 * len(b"\r\n"))
+        )
+    if answer is not None and "response body" in sizes:
+        bodies.append(("response", answer, sizes["response body"]))
+    for what, message, size in bodies:
+        length = message.header(b"content-length")
+        if length is not None and size != int(length):
+            yield Fault(
+                f"the {what}'s content-length is {int(length)}, its body has {size} bytes: on the wire it breaks; "
+                f"a filter that changes the body removes content-length in on_{what}_headers"
+            )
+
+
+def _refuse(properties: Properties) -> None:
+    if properties:
+        msg = (
+            "properties: in Envoy they are those of the real connection and configuration; "
+            "mark the test: @pytest.mark.hosts('native', 'wasm')"
+        )
+        raise NotOnThisHost(msg)
 
 
 class EnvoyConnection:
@@ -269,31 +430,51 @@ class EnvoyHost:
 
     def __init__(self) -> None:
         self._shared: FilteringEnvoy | None = None
+        self._numbers = itertools.count(1)
 
     @property
     def name(self) -> Literal["envoy"]:
         return "envoy"
 
     def start(self, extension: Extension, settings: PluginSettings) -> EnvoyPlugin:
+        _refuse(settings.properties)
+        vm_id = settings.vm_id or (f"shared-{next(self._numbers)}" if settings.shared_data else "")
         config = WasmFilter(
             extension.module(),
             settings.configuration,
             settings.vm_configuration,
             settings.root_id,
-            vm_id=settings.vm_id,
+            vm_id=vm_id,
             environment=settings.environment,
             allow_on_headers_stop_iteration=settings.allow_on_headers_stop_iteration,
+            failure_policy=settings.failure_policy,
+            capabilities=settings.capabilities,
         )
         envoy = self._own() if settings.isolated else self._common()
+        watches = _Watches(config.module)
+        probe: SharedDataProbe | None = None
         try:
-            running = envoy.add(config, clusters=settings.clusters, network=settings.network)
+            if settings.shared_data:
+                probe = SharedDataProbe(envoy, vm_id)
+                for key, value in settings.shared_data.items():
+                    probe.set(key, value)
+            running = envoy.add(
+                config,
+                clusters=settings.clusters,
+                network=settings.network,
+                access_log_fields={} if settings.network else _access_fields(settings),
+                observer=watches.worker,
+                main_observer=watches.main,
+            )
         except BaseException as error:
+            if probe is not None:
+                probe.stop()
             if settings.isolated:
                 envoy.stop()
             if isinstance(error, FilterRefused):
                 raise _translated(error, config) from error
             raise
-        return EnvoyPlugin(running, envoy if settings.isolated else None)
+        return EnvoyPlugin(running, envoy, settings, watches, probe)
 
     def _common(self) -> FilteringEnvoy:
         if self._shared is not None and not self._shared.process.is_running:
@@ -311,6 +492,14 @@ class EnvoyHost:
         if self._shared is not None:
             self._shared.stop()
             self._shared = None
+
+
+def _access_fields(settings: PluginSettings) -> dict[str, str]:
+    """What a plugin's access log says besides: the sizes of messages, and the properties to be observed."""
+    return {
+        **_SIZES,
+        **{_PROPERTY + name: f"%FILTER_STATE(wasm.{name}:PLAIN)%" for name in settings.observed_properties},
+    }
 
 
 def _upstream_request(sent: Request, message: Message) -> UpstreamRequest:

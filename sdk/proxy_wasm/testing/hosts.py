@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
-from proxy_wasm.emulator import Exchange, LogRecord, Request, UpstreamRequest
+from proxy_wasm.emulator import Exchange, FailurePolicy, LogRecord, Request, UpstreamRequest
 from proxy_wasm.emulator.clusters import Cluster
 from proxy_wasm.emulator.exchange import Disconnect
 from proxy_wasm.emulator.http1 import Answer
+from proxy_wasm.emulator.properties import Path, Properties, Value
 from proxy_wasm.testing.extension import Extension
+from proxy_wasm.testing.watch import Fault, LiveContexts
 
 HostName: TypeAlias = Literal["native", "wasm", "envoy"]
 HOST_NAMES: tuple[HostName, ...] = ("native", "wasm", "envoy")
@@ -38,6 +40,20 @@ class PluginSettings:
     """Envoy's option of the name: pausing in headers lets the body pass through the filter meanwhile."""
     network: bool = False
     """Whether the plugin filters connections (`connect`), not HTTP streams (`exchange`)."""
+    properties: Properties = field(default_factory=dict[Path, Value])
+    """What the proxy knows of itself and of every stream, by path."""
+    shared_data: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    """What is there already when the plugin starts."""
+    observed_properties: tuple[str, ...] = ()
+    """The names of properties that the plugin sets and a test looks at; where they can't be seen otherwise, only these are."""
+    strict: bool = False
+    """Whether a fault of the plugin fails the test; see `proxy_wasm.testing.strict`."""
+    allowed_faults: tuple[str, ...] = ()
+    """Regular expressions of faults that do not."""
+    failure_policy: FailurePolicy = FailurePolicy.CLOSED
+    """What becomes of streams once the plugin's VM has failed."""
+    capabilities: tuple[str, ...] = ()
+    """The hostcalls and callbacks, as `proxy_log`, and functions of WASI that alone the plugin gets; all of them where none is named."""
 
 
 class Connection(Protocol):
@@ -121,7 +137,7 @@ class RunningPlugin(Protocol):
         """
         ...
 
-    def connect(self, upstream: TcpUpstream) -> Connection:
+    def connect(self, upstream: TcpUpstream, properties: Properties) -> Connection:
         """A connection through the filter to an upstream that answers each piece it gets."""
         ...
 
@@ -135,6 +151,30 @@ class RunningPlugin(Protocol):
 
     def metrics(self) -> dict[str, int]:
         """Counters and gauges by name."""
+        ...
+
+    def live_contexts(self) -> LiveContexts:
+        """The contexts that live in the plugin's VM."""
+        ...
+
+    def pending_callouts(self) -> int:
+        """How many callouts are under way."""
+        ...
+
+    def memory_size(self) -> int:
+        """Bytes of the VM's memory; `NotOnThisHost` where there is none of its own, or it can't be seen."""
+        ...
+
+    def shared_data(self, key: str) -> bytes | None:
+        """A value of the VM's shared data; `None` where there is none."""
+        ...
+
+    def set_shared_data(self, key: str, value: bytes) -> None:
+        """Set a value of the VM's shared data, whatever it was."""
+        ...
+
+    def faults(self) -> list[Fault]:
+        """What the plugin did so far that no plugin should; see `proxy_wasm.testing.watch`."""
         ...
 
     def stop(self) -> None: ...

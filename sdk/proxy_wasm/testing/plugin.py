@@ -9,21 +9,25 @@ A test that uses `start_proxy` is run on native, wasm and envoy: those of them t
 """
 
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import pytest
 
 from proxy_wasm.build.settings import Project, SettingsError
+from proxy_wasm.emulator import FailurePolicy
 from proxy_wasm.emulator.clusters import Cluster
+from proxy_wasm.emulator.properties import Properties
 from proxy_wasm.testing.cases.files import SUFFIX
 from proxy_wasm.testing.hosts import HOST_NAMES, HostName, PluginSettings
 from proxy_wasm.testing.proxy import Configuration, Proxy, StartProxy, configuration_bytes
 from proxy_wasm.testing.session import SESSION, Session
 
 _HOST_PROPERTY = "proxy-wasm host"
+_STRICT = "proxy_wasm_strict"
 _OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
 
 
@@ -34,9 +38,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="HOSTS",
         help="hosts on which tests of filters run, separated by commas: native, wasm, envoy (default: all)",
     )
+    parser.addini(
+        _STRICT, "whether whatever a plugin does that no plugin should fails its test", type="bool", default=False
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "strict(enabled=True, allow=()): whatever a plugin does that no plugin should fails the test, but for what one of the "
+        "regular expressions `allow` is found in",
+    )
     config.addinivalue_line("markers", "hosts(*names): run a test of a filter on these hosts only: native, wasm, envoy")
     _selected_hosts(config)
     config.stash[SESSION] = Session()
@@ -109,6 +121,7 @@ def proxy_host(request: pytest.FixtureRequest) -> HostName:
 def start_proxy(request: pytest.FixtureRequest, proxy_host: HostName) -> Iterator[StartProxy]:
     """Starts a proxy with a plugin in it; see `StartProxy`."""
     session = request.config.stash[SESSION]
+    wanted = _Strictness.of(request)
     with ExitStack() as running:
 
         def start(  # noqa: PLR0913 - as `StartProxy`
@@ -123,6 +136,13 @@ def start_proxy(request: pytest.FixtureRequest, proxy_host: HostName) -> Iterato
             vm_id: str = "",
             allow_on_headers_stop_iteration: bool = False,
             network: bool = False,
+            properties: Properties | None = None,
+            shared_data: Mapping[str, bytes | str] | None = None,
+            observed_properties: Iterable[str] = (),
+            strict: bool | None = None,
+            allowed_faults: Iterable[str] = (),
+            failure_policy: FailurePolicy = FailurePolicy.CLOSED,
+            capabilities: Iterable[str] = (),
         ) -> Proxy:
             settings = PluginSettings(
                 configuration_bytes(configuration),
@@ -134,6 +154,16 @@ def start_proxy(request: pytest.FixtureRequest, proxy_host: HostName) -> Iterato
                 vm_id,
                 allow_on_headers_stop_iteration,
                 network,
+                properties or {},
+                {
+                    key: value.encode() if isinstance(value, str) else value
+                    for key, value in (shared_data or {}).items()
+                },
+                tuple(observed_properties),
+                wanted.strict if strict is None else strict,
+                (*wanted.allowed, *allowed_faults),
+                failure_policy,
+                tuple(capabilities),
             )
             extension = session.extension(_extension_path(request.path, project))
             proxy = Proxy.start(session.host(proxy_host), extension, settings)
@@ -141,6 +171,22 @@ def start_proxy(request: pytest.FixtureRequest, proxy_host: HostName) -> Iterato
             return proxy
 
         yield start
+
+
+@dataclass(frozen=True, slots=True)
+class _Strictness:
+    """Whether a test is strict, unless it says otherwise where it starts a proxy."""
+
+    strict: bool
+    allowed: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, request: pytest.FixtureRequest) -> "_Strictness":
+        node = cast("pytest.Item", request.node)  # pyright: ignore[reportUnknownMemberType] - pytest leaves it untyped
+        marker = node.get_closest_marker("strict")
+        if marker is None:
+            return cls(bool(request.config.getini(_STRICT)))
+        return cls(bool(marker.args[0]) if marker.args else True, tuple(marker.kwargs.get("allow", ())))
 
 
 def _extension_path(test_file: Path, project: str | Path | None) -> Path:

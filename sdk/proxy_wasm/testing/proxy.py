@@ -1,18 +1,21 @@
 """A proxy with one plugin in it, the same to a test on each host."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from proxy_wasm.emulator import Exchange, LogRecord, Request, UpstreamRequest, UpstreamResponse
+from proxy_wasm.emulator import Exchange, FailurePolicy, LogRecord, Request, UpstreamRequest, UpstreamResponse
 from proxy_wasm.emulator.clusters import Closing, Cluster, Silent
 from proxy_wasm.emulator.exchange import Break, Disconnect
 from proxy_wasm.emulator.header_map import HeaderMap, Headers
 from proxy_wasm.emulator.http1 import Answer
+from proxy_wasm.emulator.properties import Properties, tree
 from proxy_wasm.metrics import full_name
 from proxy_wasm.testing.extension import Extension
 from proxy_wasm.testing.hosts import Connection, Host, HostName, PluginSettings, RunningPlugin, TcpUpstream, Upstream
+from proxy_wasm.testing.strict import Judge
+from proxy_wasm.testing.watch import Fault, LiveContexts
 
 Configuration: TypeAlias = Mapping[str, Any] | list[Any] | str | bytes | None
 """What a plugin is configured with: a mapping or list goes as JSON, text as UTF-8, bytes as they are."""
@@ -72,16 +75,13 @@ def echo(data: bytes) -> bytes:
     return data
 
 
-def _request(method: str, path: str, headers: Headers, body: Body, trailers: Headers, authority: str | None) -> Request:
-    fields = HeaderMap(headers)
-    if authority is None:
-        authority = fields.get("host", DEFAULT_AUTHORITY)
-    whole, pieces = _body(body)
-    return Request(method, path, fields.without("host"), whole, HeaderMap(trailers), authority, pieces=pieces)
-
-
 def _answer(upstream: Answer | Upstream) -> Upstream:
     return (lambda _: upstream) if isinstance(upstream, UpstreamResponse | Closing | Silent) else upstream
+
+
+def _is_tls(properties: Properties) -> bool:
+    connection = tree(properties).get("connection")
+    return isinstance(connection, dict) and "tls_version" in connection
 
 
 def _disconnect(request: Request, after: float | None, sending: int | None, receiving: int | None) -> Disconnect:
@@ -102,17 +102,58 @@ def _disconnect(request: Request, after: float | None, sending: int | None, rece
 class Proxy:
     """A proxy in front of an upstream, with one plugin that every request passes through."""
 
-    def __init__(self, host: HostName, plugin: RunningPlugin) -> None:
+    def __init__(self, host: HostName, plugin: RunningPlugin, settings: PluginSettings | None = None) -> None:
         self.host = host
         """`"native"`, `"wasm"` or `"envoy"`."""
         self._plugin = plugin
+        settings = settings or PluginSettings()
+        self._properties = settings.properties
+        self._judge = Judge(settings.allowed_faults) if settings.strict else None
+        self._is_stopped = False
 
     @classmethod
     def start(cls, host: Host, extension: Extension, settings: PluginSettings) -> "Proxy":
         """Raises `ConfigurationRejected` with the plugin's own words where it refuses its configuration."""
-        return cls(host.name, host.start(extension, settings))
+        proxy = cls(host.name, host.start(extension, settings), settings)
+        try:
+            proxy._check()
+        except BaseException:
+            proxy.stop()
+            raise
+        return proxy
 
-    def request(
+    def _request(
+        self,
+        method: str,
+        path: str,
+        headers: Headers,
+        body: Body,
+        trailers: Headers,
+        authority: str | None,
+        properties: Properties | None,
+    ) -> Request:
+        fields = HeaderMap(headers)
+        if authority is None:
+            authority = fields.get("host", DEFAULT_AUTHORITY)
+        whole, pieces = _body(body)
+        return Request(
+            method,
+            path,
+            fields.without("host"),
+            whole,
+            HeaderMap(trailers),
+            authority,
+            "https" if _is_tls({**self._properties, **(properties or {})}) else "http",
+            pieces,
+            properties or {},
+        )
+
+    def _check(self) -> None:
+        """In strict mode, raise for what the plugin did since the last time that no plugin should."""
+        if self._judge is not None:
+            self._judge.judge(self._plugin.faults())
+
+    def request(  # noqa: PLR0913 - each is an option of its own, by name
         self,
         method: str,
         path: str,
@@ -123,6 +164,7 @@ class Proxy:
         authority: str | None = None,
         upstream: Answer | Upstream = default_upstream,
         timeout: float = TIMEOUT,
+        properties: Properties | None = None,
     ) -> Exchange:
         """Send one request through the plugin.
 
@@ -131,9 +173,14 @@ class Proxy:
         response, `Closing()` or `Silent()`, or a function from the request that arrives there to one of these. Raises
         `StreamPaused` where the request is not answered within `timeout` seconds; in the emulator these are seconds of its
         clock, which moves while the plugin waits for a timer or a callout, and no real time passes.
+
+        `properties` are what the proxy knows of this stream besides; see `presets`. In strict mode `PluginFault` is raised for what the plugin
+        did that no plugin should.
         """
-        request = _request(method, path, headers, body, trailers, authority)
-        return self._plugin.exchange(request, _answer(upstream), timeout)
+        request = self._request(method, path, headers, body, trailers, authority, properties)
+        exchange = self._plugin.exchange(request, _answer(upstream), timeout)
+        self._check()
+        return exchange
 
     def get(self, path: str, **options: Any) -> Exchange:  # noqa: ANN401 - those of `request`
         """`request("GET", ...)`."""
@@ -157,6 +204,7 @@ class Proxy:
         authority: str | None = None,
         upstream: Answer | Upstream = default_upstream,
         timeout: float = TIMEOUT,
+        properties: Properties | None = None,
     ) -> Exchange:
         """Send one request, and disconnect before the exchange is over; the exchange as far as it came by then.
 
@@ -167,21 +215,24 @@ class Proxy:
         Raises `StreamPaused` where the client waits longer than `timeout` seconds for what it is to receive, and `ValueError` for a moment
         that cannot be.
         """
-        request = _request(method, path, headers, body, trailers, authority)
+        request = self._request(method, path, headers, body, trailers, authority, properties)
         disconnect = _disconnect(request, after, after_sending, after_receiving)
-        return self._plugin.abandon(request, _answer(upstream), disconnect, timeout)
+        exchange = self._plugin.abandon(request, _answer(upstream), disconnect, timeout)
+        self._check()
+        return exchange
 
-    def connect(self, upstream: TcpUpstream = echo) -> Connection:
+    def connect(self, upstream: TcpUpstream = echo, *, properties: Properties | None = None) -> Connection:
         """A TCP connection through the plugin (`start_proxy(network=True)`) to an upstream.
 
         `upstream` is called with each piece that arrives there, and what it returns, unless that is `None`, is sent back;
-        unless told, it sends back what it gets.
+        unless told, it sends back what it gets. `properties` are what the proxy knows of it besides.
         """
-        return self._plugin.connect(upstream)
+        return self._plugin.connect(upstream, properties or {})
 
     def advance(self, seconds: float) -> None:
         """Let time pass: in the emulator its clock moves by `seconds`, in Envoy the test really waits."""
         self._plugin.advance(seconds)
+        self._check()
 
     @property
     def logs(self) -> list[LogRecord]:
@@ -199,9 +250,43 @@ class Proxy:
         """The value of one counter or gauge, named as the plugin names it; 0 where it was not made yet."""
         return self.metrics().get(full_name(name, labels), 0)
 
+    @property
+    def live_contexts(self) -> LiveContexts:
+        """The contexts that live in the plugin's VM: its own, and those of streams that are not over.
+
+        Raises `NotOnThisHost` for modules that have no callback for a context's end.
+        """
+        return self._plugin.live_contexts()
+
+    @property
+    def pending_callouts(self) -> int:
+        """How many of the plugin's callouts are under way: calls that were not answered, gRPC streams that were not closed."""
+        return self._plugin.pending_callouts()
+
+    @property
+    def memory(self) -> int:
+        """The bytes of the VM's memory. Raises `NotOnThisHost` but on `wasm`."""
+        return self._plugin.memory_size()
+
+    def shared_data(self, key: str) -> bytes | None:
+        """A value that the plugin shares with others of its `vm_id`; `None` where there is none."""
+        return self._plugin.shared_data(key)
+
+    def set_shared_data(self, key: str, value: bytes | str) -> None:
+        """Set a value that the plugin shares with others of its `vm_id`, as another one might."""
+        self._plugin.set_shared_data(key, _bytes(value))
+
+    @property
+    def faults(self) -> list[Fault]:
+        """What the plugin did so far that no plugin should, strict mode or not; see `proxy_wasm.testing.watch`."""
+        return self._plugin.faults()
+
     def stop(self) -> None:
-        """Take the plugin out of its host."""
-        self._plugin.stop()
+        """Take the plugin out of its host; in strict mode raises `PluginFault` for what it leaves behind."""
+        if not self._is_stopped:
+            self._is_stopped = True
+            self._plugin.stop()
+            self._check()
 
 
 class StartProxy(Protocol):
@@ -220,6 +305,13 @@ class StartProxy(Protocol):
         vm_id: str = "",
         allow_on_headers_stop_iteration: bool = False,
         network: bool = False,
+        properties: Properties | None = None,
+        shared_data: Mapping[str, bytes | str] | None = None,
+        observed_properties: Iterable[str] = (),
+        strict: bool | None = None,
+        allowed_faults: Iterable[str] = (),
+        failure_policy: FailurePolicy = FailurePolicy.CLOSED,
+        capabilities: Iterable[str] = (),
     ) -> Proxy:
         """A proxy with the extension's plugin in it; stopped when the test ends.
 
@@ -227,7 +319,17 @@ class StartProxy(Protocol):
         above that file which is an extension. `isolated` gives the plugin an Envoy process of its own, for tests that may
         harm it. `clusters` are what the plugin can call, by name; see `proxy_wasm.emulator.clusters`. All plugins that a test
         starts live in one proxy; those with an equal `vm_id` that is not empty share data and queues, and the VM too if their
-        module and VM configuration are equal. `network` makes the plugin a filter of connections. Raises
-        `ConfigurationRejected` with the plugin's own words where it refuses its configuration.
+        module and VM configuration are equal. `network` makes the plugin a filter of connections.
+
+        `properties` are what the proxy knows of itself and of every stream; see `presets`. `shared_data` is there before the plugin starts.
+        `observed_properties` are the names of properties that the plugin sets and the test looks at, which Envoy must know beforehand.
+
+        With `strict` whatever the plugin does that no plugin should fails the test (see `proxy_wasm.testing.watch`), but for what one of the
+        regular expressions in `allowed_faults` is found in. Unless told, the marker `strict` says so, or the setting `proxy_wasm_strict`.
+
+        `failure_policy` says what becomes of streams once the plugin's VM has failed. `capabilities` are the hostcalls and callbacks, as
+        `proxy_log`, and functions of WASI that alone the plugin gets; all of them, where none is named.
+
+        Raises `ConfigurationRejected` with the plugin's own words where it refuses its configuration.
         """
         ...
