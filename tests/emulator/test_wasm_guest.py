@@ -159,6 +159,17 @@ def test_modules_that_a_proxy_would_not_load_are_refused(wasm: Callable[[], byte
         Emulator(wasm_guest(wasm()))
 
 
+@pytest.mark.parametrize(("name", "parameters"), [("fd_tell", "i32 i32"), ("clock_res_get", "i32 i32")])
+def test_a_module_that_needs_newer_wasi_can_be_refused_as_older_releases_of_envoy_do(
+    name: str, parameters: str
+) -> None:
+    wasm = module(imports=f'(import "wasi_unstable" "{name}" (func (param {parameters}) (result i32)))')
+    Emulator(wasm_guest(wasm))
+    with pytest.raises(ModuleRefused, match=rf"due to a missing import: wasi_unstable\.{name}$"):
+        Emulator(wasm_guest(wasm, older_wasi=True))
+    Emulator(wasm_guest(module(), older_wasi=True))
+
+
 def test_a_module_without_callbacks_lets_everything_pass() -> None:
     exchange = Emulator(wasm_guest(module())).start_plugin().exchange(Request("POST", body=b"b"))
     assert (exchange.status, exchange.body) == (200, b"upstream\n")

@@ -29,8 +29,10 @@ def native_guest(plugins: Mapping[str, type[PluginContext]]) -> GuestFactory:
     return make
 
 
-def wasm_guest(module: bytes, *, max_wasm_stack: int | None = None) -> GuestFactory:
+def wasm_guest(module: bytes, *, max_wasm_stack: int | None = None, older_wasi: bool = False) -> GuestFactory:
     """A built module, run by wasmtime with at most `max_wasm_stack` bytes of native stack.
+
+    With `older_wasi` it is refused where it imports functions of WASI that Envoy has not had before 1.39.
 
     The first use of a module compiles it, which takes seconds for a large one; later ones, in other processes too, take the
     machine code from the user's cache folder.
@@ -38,9 +40,16 @@ def wasm_guest(module: bytes, *, max_wasm_stack: int | None = None) -> GuestFact
 
     @cache
     def machine_code() -> "CompiledModule":
-        from proxy_wasm.emulator.wasm_module import MAX_WASM_STACK, compiled  # noqa: PLC0415 - wasmtime is large
+        from proxy_wasm.emulator.wasm_module import (  # noqa: PLC0415 - wasmtime is large
+            MAX_WASM_STACK,
+            check_older_wasi,
+            compiled,
+        )
 
-        return compiled(module, max_wasm_stack=MAX_WASM_STACK if max_wasm_stack is None else max_wasm_stack)
+        made = compiled(module, max_wasm_stack=MAX_WASM_STACK if max_wasm_stack is None else max_wasm_stack)
+        if older_wasi:
+            check_older_wasi(made)
+        return made
 
     def make(host: GuestHost) -> Guest:
         from proxy_wasm.emulator.compiled_guest import WasmGuest  # noqa: PLC0415 - wasmtime is large

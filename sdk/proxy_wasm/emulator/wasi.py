@@ -80,6 +80,31 @@ WASI: Mapping[str, CoreSignature] = {
 }
 """The functions that modules may import, with the types that Envoy gives them."""
 
+BEFORE_1_39 = frozenset(
+    {
+        *(
+            "args_get",
+            "args_sizes_get",
+            "clock_time_get",
+            "environ_get",
+            "environ_sizes_get",
+            "fd_close",
+            "fd_fdstat_get",
+        ),
+        *(
+            "fd_fdstat_set_flags",
+            "fd_prestat_dir_name",
+            "fd_prestat_get",
+            "fd_read",
+            "fd_seek",
+            "fd_write",
+            "path_open",
+        ),
+        *("poll_oneoff", "proc_exit", "random_get", "sched_yield"),
+    }
+)
+"""Those that Envoy has had since 1.33."""
+
 _ALWAYS: dict[str, int] = {
     "args_get": _SUCCESS,
     "fd_advise": _SUCCESS,

@@ -25,7 +25,7 @@ from proxy_wasm.build.cache import Cache
 from proxy_wasm.build.errors import CacheError
 from proxy_wasm.emulator.abi_versions import BY_EXPORT, AbiVersion
 from proxy_wasm.emulator.errors import ModuleRefused
-from proxy_wasm.emulator.wasi import WASI, WASI_MODULES
+from proxy_wasm.emulator.wasi import BEFORE_1_39, WASI, WASI_MODULES
 
 MAX_WASM_STACK = 1280 << 10
 """Bytes of native stack that a guest may use, unless told.
@@ -54,6 +54,7 @@ RUNTIME: dict[str, CoreSignature] = {
 }
 """What the host provides to runtimes, besides the ABI."""
 
+_MISSING = "Failed to load Wasm module due to a missing import: {}"
 _KEPT_IN_PROCESS = 4
 _FILE = "machine-code"
 
@@ -86,6 +87,13 @@ def compiled(module: bytes, *, max_wasm_stack: int = MAX_WASM_STACK) -> Compiled
             _modules.popitem(last=False)
     _modules.move_to_end(key)
     return found
+
+
+def check_older_wasi(module: CompiledModule) -> None:
+    """Raise `ModuleRefused` where `module` imports functions of WASI that Envoy has only since 1.39."""
+    for entry in module.module.imports:
+        if entry.module in WASI_MODULES and entry.name in WASI.keys() - BEFORE_1_39:
+            raise ModuleRefused(_MISSING.format(f"{entry.module}.{entry.name}"))
 
 
 def forget() -> None:
@@ -168,8 +176,7 @@ def _check_imports(compiled_module: CompiledModule) -> None:
         name = f"{entry.module}.{entry.name}"
         expected = provided.get((entry.module, entry.name or ""))
         if expected is None or not isinstance(entry.type, wasmtime.FuncType):
-            msg = f"Failed to load Wasm module due to a missing import: {name}"
-            raise ModuleRefused(msg)
+            raise ModuleRefused(_MISSING.format(name))
         wanted = _signature(entry.type)
         if wanted != _text(expected):
             msg = f"Failed to load Wasm module due to an import type mismatch: {name}, want: {wanted}, but host exports: {_text(expected)}"
