@@ -37,11 +37,16 @@ class PluginCallbacks(VmState):
             return 0
         try:
             raw = self._hostcalls.get_buffer_bytes(int(buffer), 0, size) if size else b""
+            in_use = plugin.configuration
             if buffer is BufferType.VM_CONFIGURATION:
                 plugin.vm_configuration = Configuration(raw, "VM configuration")
             else:
                 plugin.configuration = Configuration(raw, "configuration")
-            expect_none(getattr(plugin, callback)())
+            try:
+                expect_none(getattr(plugin, callback)())
+            finally:
+                if callback == "validate_configuration":  # it was only asked about
+                    plugin.configuration = in_use
         except BaseException as error:  # noqa: BLE001 - nothing may leave a callback
             self._report(f"{type(plugin).__name__}.{callback}", error)
             return 0
@@ -202,9 +207,12 @@ class PluginCallbacks(VmState):
         """The coroutine of `on_done` has ended."""
         if plugin.gone:
             return
-        try:
-            if task.result() is not False:
-                plugin.done()
-        except BaseException as error:  # noqa: BLE001 - whatever it was, the plugin is done
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
             self._report(f"{type(plugin).__name__}.on_done", error)
+        elif not task.cancelled() and task.result() is False:
+            return
+        try:
             plugin.done()
+        except BaseException as refused:  # noqa: BLE001 - nothing may leave a callback
+            self._report(f"{type(plugin).__name__}.on_done", refused)

@@ -240,8 +240,7 @@ class Task(Future[T]):
             self._settle(_CANCELLED, None)
         except BaseException as error:  # noqa: BLE001 - kept for whoever awaits the task
             _current = outer
-            own_frame = error.__traceback__
-            error.__traceback__ = None if own_frame is None else own_frame.tb_next
+            error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next  # without this frame
             self._settle(_FAILED, error)
             del self  # as in `Future.result`
         else:
