@@ -27,6 +27,8 @@ class Change:
 
     def is_worse(self, tolerance: float) -> bool:
         """Whether it is worse by more than `tolerance` (0.25: by a quarter), and no round of now is as good as any of then."""
+        if not self.new.judged:
+            return False
         if self.new.more_is_better:
             return self.ratio < 1 / (1 + tolerance) and self.new.most < self.old.least
         return self.ratio > 1 + tolerance and self.new.least > self.old.most

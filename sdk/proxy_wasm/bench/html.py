@@ -32,7 +32,9 @@ svg { display: block; width: 100%; }.bar { fill: var(--bar); } .dot { fill: var(
 """
 
 _WIDTH, _HEIGHT, _MARGIN = 400, 24, 6
-_CURVE_WIDTH, _CURVE_HEIGHT, _LEFT, _BOTTOM, _TOP = 720, 160, 76, 24, 14
+_CURVE_WIDTH, _CURVE_HEIGHT, _LEFT, _BOTTOM, _TOP = 1080, 170, 76, 28, 24
+_ALONE = ("start", "first stream", "memory growth per 1,000 streams")
+"""Figures of a case that are of another size than the others of their unit."""
 
 
 def page(report: Report, comparison: Comparison | None = None) -> str:
@@ -82,21 +84,26 @@ def _cases(report: Report, comparison: Comparison | None) -> Iterator[str]:
         yield f'<tr><th></th><th>median</th><th>least to most</th>{before}<th aria-label="plot"></th></tr>'
         scales = _scales(figures, comparison)
         for figure in figures:
-            yield _row(figure, comparison, scales[figure.unit if case else figure.name])
+            yield _row(figure, comparison, scales[_scale_of(figure)])
         yield "</table></div>"
         if case in curves:
             yield _curve(curves[case])
 
 
 def _scales(figures: Iterable[Figure], comparison: Comparison | None) -> dict[str, float]:
-    """The largest value of each unit; facts of the module have nothing in common but that, and so have each their own."""
+    """The largest value on each scale."""
     scales: dict[str, float] = {}
     for figure in figures:
         change = comparison.of(figure) if comparison is not None else None
         largest = max(figure.most, change.old.median if change is not None else 0.0)
-        key = figure.unit if figure.case else figure.name
+        key = _scale_of(figure)
         scales[key] = max(scales.get(key, 0.0), largest)
     return scales
+
+
+def _scale_of(figure: Figure) -> str:
+    """The figure's unit; facts of the module have nothing in common but that, and so have each their own scale."""
+    return figure.unit if figure.case and figure.name not in _ALONE else figure.name
 
 
 def _row(figure: Figure, comparison: Comparison | None, scale: float) -> str:

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from proxy_wasm.abi.enums import LogLevel
 from proxy_wasm.bench import load
 from proxy_wasm.bench.errors import BenchError
 from proxy_wasm.bench.load import Wire
@@ -199,7 +200,7 @@ def _envoy(planned: Sequence[_Planned], addresses: dict[str, tuple[str, int]], m
         for each in planned
     ]
     clusters = [cluster(*addresses[each.name], name=each.name) for each in planned]
-    return EnvoyProcess(bootstrap(clusters=clusters, listeners=listeners), wasm_log_level="critical")
+    return EnvoyProcess(bootstrap(clusters=clusters, listeners=listeners), wasm_log_level="warning")
 
 
 def _filter(case: Case, module: Path) -> WasmFilter:
@@ -253,8 +254,9 @@ def _check_log(planned: _Planned, envoy: EnvoyProcess) -> None:
 
 
 def _because(envoy: EnvoyProcess) -> str:
-    """What Envoy says of Wasm, which is only what is wrong with it."""
-    said = [line.message for line in envoy.new_log_lines() if line.logger == "wasm"]
+    """What Envoy itself says against the filter's VM."""
+    lines = (line for line in envoy.new_log_lines() if line.logger == "wasm" and line.wasm is None)
+    said = [line.message for line in lines if line.level >= LogLevel.ERROR]
     return f": {said[0].splitlines()[0]}" if said else ""
 
 

@@ -28,6 +28,8 @@ class Figure:
     unit: Unit
     values: tuple[float, ...]
     """One for each round, at least one."""
+    judged: bool = True
+    """Whether a run may be found worse for it; not where a single measurement says too little."""
 
     @property
     def median(self) -> float:
@@ -143,6 +145,11 @@ class _Place:
             raise self.error("must be text")
         return self.value
 
+    def flag(self) -> bool:
+        if not isinstance(self.value, bool):
+            raise self.error("must be true or false")
+        return self.value
+
     def number(self) -> float:
         if not isinstance(self.value, int | float) or isinstance(self.value, bool):
             raise self.error("must be a number")
@@ -171,7 +178,9 @@ def _figure(place: _Place) -> Figure:
     unit = place.key("unit").text()
     if unit not in get_args(Unit):
         raise place.error(f"unit: {unit!r} is none of {', '.join(get_args(Unit))}")
-    return Figure(place.key("case").text(), place.key("name").text(), cast("Unit", unit), values)
+    return Figure(
+        place.key("case").text(), place.key("name").text(), cast("Unit", unit), values, place.key("judged").flag()
+    )
 
 
 _PAIR = 2
