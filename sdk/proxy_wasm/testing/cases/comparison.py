@@ -1,7 +1,8 @@
 """What came, held against what was expected: the differences, for a report."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from proxy_wasm.emulator import Exchange, LogRecord, UpstreamRequest
 from proxy_wasm.emulator.header_map import HeaderMap, to_bytes
@@ -132,6 +133,17 @@ def _exact_differences(expected: Sequence[LogLine], came: Sequence[LogRecord]) -
 def is_logged(line: LogLine, record: LogRecord) -> bool:
     """Whether this record is the line that is expected."""
     return line.level in (None, record.level) and line.message.matches(to_bytes(record.message))
+
+
+def shared_data_differences(
+    expected: Mapping[str, Matcher | Literal["none"]], came: Callable[[str], bytes | None]
+) -> Iterator[Difference]:
+    """Of values that the plugin shares."""
+    for key, matcher in expected.items():
+        value = came(key)
+        matches = value is None if matcher == "none" else value is not None and matcher.matches(value)
+        if not matches:
+            yield Difference(f"shared_data.{key}", str(matcher), "none" if value is None else text_of(value))
 
 
 def metric_differences(expected: Sequence[Metric], came: Mapping[str, int]) -> Iterator[Difference]:

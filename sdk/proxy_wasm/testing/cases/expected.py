@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from proxy_wasm.abi.enums import LogLevel
 from proxy_wasm.metrics import full_name
@@ -223,8 +223,18 @@ _CALLS: Shape[Mapping[str, tuple[RequestExpectation, ...]]] = Named(
         )
     ),
 )
+
+
+def _shared_value(text: bytes) -> Matcher | Literal["none"]:
+    return "none" if text == b"none" else Equals(text)
+
+
 CHECK_KEYS = {
     "logs": Key(LOGS, "what the plugin logged since it was started"),
     "metrics": Key(_METRICS, "counters and gauges by name"),
+    "shared_data": Key(
+        MapOf(Variants(text=UTF8.mapped(_shared_value), mapping=MATCHER)),
+        "values that the plugin shares, by key; none: there is none",
+    ),
     "calls": Key(_CALLS, "by cluster, the requests that reached it, all of them, in order"),
 }

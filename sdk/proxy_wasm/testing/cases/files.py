@@ -50,5 +50,11 @@ def filter_of(file: CaseFile) -> Path:
 
 def hosts_of(case: Case, extension: Extension) -> tuple[HostName, ...]:
     """The hosts that a case can run on."""
-    able = HOST_NAMES[1:] if extension.is_module else HOST_NAMES
-    return tuple(name for name in able if case.hosts is None or name in case.hosts)
+    return tuple(
+        name for name in HOST_NAMES if (case.hosts is None or name in case.hosts) and _is_able(name, case, extension)
+    )
+
+
+def _is_able(host: HostName, case: Case, extension: Extension) -> bool:
+    """Native runs sources only; in Envoy properties are those of the real connection and configuration."""
+    return not ((host == "native" and extension.is_module) or (host == "envoy" and case.plugin.properties))

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from proxy_wasm.abi.enums import LogLevel
 from proxy_wasm.emulator.exchange import Break, Disconnect
 from proxy_wasm.emulator.failure_policy import FailurePolicy
 from proxy_wasm.emulator.header_map import HeaderMap
+from proxy_wasm.emulator.properties import Properties
 from proxy_wasm.testing.cases.matching import Between, HeaderMatcher, Matcher
 from proxy_wasm.testing.hosts import HostName
 
@@ -27,7 +28,7 @@ class PluginPart:
     allow_on_headers_stop_iteration: bool | None = None
     failure_policy: FailurePolicy | None = None
     capabilities: tuple[str, ...] | None = None
-    properties: Mapping[str, Any] | None = None
+    properties: Properties | None = None
     shared_data: Mapping[str, bytes] | None = None
     strict: bool | None = None
     allowed_faults: tuple[str, ...] | None = None

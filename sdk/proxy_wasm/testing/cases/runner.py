@@ -115,7 +115,7 @@ def _settings(case: Case, clusters: Clusters) -> PluginSettings:
         network=case.network,
         failure_policy=plugin.failure_policy or FailurePolicy.CLOSED,
         capabilities=plugin.capabilities or (),
-        properties=dict(plugin.properties or {}),
+        properties=plugin.properties or {},
         shared_data=plugin.shared_data or {},
         strict=bool(plugin.strict),
         allowed_faults=plugin.allowed_faults or (),
