@@ -117,7 +117,7 @@ class PluginContext(Context):
         """The proxy calls a function that it knows by number; only proxies with extensions of their own do. May be `async`."""
 
     def on_log(self) -> None:
-        """The proxy uses the plugin as an access logger: a request is over."""
+        """The proxy uses the plugin as an access logger: a request is over. `properties` are the request's, and so are the header maps of the raw hostcalls."""
 
     def on_done(self) -> object:
         """The proxy is about to drop the plugin: its configuration changed, or the proxy is shutting down.
@@ -382,7 +382,8 @@ class HttpContext(Context, Generic[PluginT]):
     def read_response_body(self, limit: int = DEFAULT_BODY_LIMIT) -> Future[bytes]:
         """Wait for the whole response body, in an async `on_response_headers` or `on_response_body`; see `read_request_body`.
 
-        The proxy's own limit answers with 500.
+        The proxy's own limit answers with 500, or breaks the response off where its headers are with the client already; so does a
+        `BodyTooLargeError` that the callback lets pass, with 502.
         """
         return read_body(self, is_response=True, limit=limit)
 

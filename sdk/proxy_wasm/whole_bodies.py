@@ -35,7 +35,7 @@ def read_body(stream: "HttpContext[Any]", *, is_response: bool, limit: int) -> F
     if direction is None or not direction.at_work:
         msg = f"{what}: to be awaited in an async on_{side}_headers or on_{side}_body"
         raise PhaseError(msg)
-    if direction.whole is not None:
+    if direction.whole is not None and not direction.whole.done():
         msg = f"{what}: the body is waited for already"
         raise PhaseError(msg)
     if limit < 0:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from proxy_wasm import Action, Body, Headers, HttpContext, PhaseError, PluginContext, sleep
+from proxy_wasm import Action, Body, Headers, HttpContext, PhaseError, PluginContext, sleep, timeout
 from proxy_wasm.abi import LogLevel
 from proxy_wasm.emulator import Emulator, HttpStream, native_guest
 from proxy_wasm.emulator.half_stream import HalfStream
@@ -431,3 +431,39 @@ def test_what_was_let_go_by_another_task_hides_nothing_that_follows() -> None:
     paused = Act(plain=True, pause=True, continued_after=1)
     events = (Piece(2), Piece(2), None, None, None, Piece(2), None, Piece(3))
     check(Case(Act(plain=True), (waiting, paused, waiting), Act(plain=True), events))
+
+
+class Impatient(PluginContext):
+    """Gives up waiting for a body, and waits for it again."""
+
+    def http_context(self) -> HttpContext[Any]:
+        return ImpatientStream(self)
+
+
+class ImpatientStream(HttpContext[Impatient]):
+    async def on_request_headers(self, headers: Headers, end_of_stream: bool) -> None:
+        waiting = self.read_request_body()
+        try:
+            self.read_request_body()
+        except PhaseError as error:
+            headers["x-twice"] = str(error)
+        try:
+            async with timeout(STEP):
+                await waiting
+        except TimeoutError as error:
+            headers["x-first"] = str(error)
+        headers["x-body"] = (await self.read_request_body()).decode()
+
+
+def test_a_body_is_waited_for_again_after_giving_up() -> None:
+    emulator = Emulator(native_guest({"": Impatient}))
+    stream = emulator.start_plugin(allow_on_headers_stop_iteration=True).http_stream()
+    stream.request_headers([(":method", "POST"), (":path", "/")])
+    stream.request_body(b"one,")
+    emulator.clock.advance(2 * STEP)
+    stream.request_body(b"two", end_of_stream=True)
+    headers = stream.request.sent.headers
+    assert headers is not None
+    assert headers["x-twice"] == "read_request_body: the body is waited for already"
+    assert (headers["x-first"], headers["x-body"]) == ("not done within 0.01 s", "one,two")
+    assert stream.request.sent.body == b"one,two"
