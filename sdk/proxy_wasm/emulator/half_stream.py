@@ -15,7 +15,8 @@ whether the headers went on (`headers_sent`). The rules are those of Envoy's fil
   it, and the filter sees the whole.
 * METADATA is told and goes on, except while everything is stopped: then it waits for the headers.
 * A map or body is visible to hostcalls from the callback on that announces it until a callback lets it go by continuing.
-* Trailers that the filter asks for while it has the end of the body come into being, and follow the body past it.
+* Trailers that the filter asks for while it has the end of the body come into being, and follow the body past it. Those of a request end it
+  even where the filter holds the body, which is lost then.
 
 A local response aborts a half stream: what still comes for it is dropped.
 """
@@ -239,6 +240,16 @@ class HalfStream:
             piece.take()
             if self.whole and self.trailers is None and self.held is None:
                 self.held = BodyBuffer()
+        if not had_trailers and self.trailers is not None and self.names is REQUEST:
+            self._end_with(self.trailers)
+
+    def _end_with(self, trailers: HeaderMap) -> None:
+        """The filter holds the body and has made trailers: these go on all the same."""
+        if self.resuming_all:
+            self._filter_trailers(trailers)
+        else:
+            self.held = None
+            self._send_trailers(trailers)
 
     def _continue_body(self, piece: BodyBuffer, *, end_of_stream: bool, new_trailers: bool) -> None:
         if self.flow is Flow.HELD:

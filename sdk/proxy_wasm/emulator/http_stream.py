@@ -453,7 +453,7 @@ class HttpStream(Context):
         self.vm.call(self, "on_done", self.context_id, absent=1)
         self.vm.call(self, "on_delete", self.context_id)
         # Until the event is over the proxy keeps what it had of the stream.
-        self.vm.shared.post(self._forget)
+        self.vm.shared.post_first(self._forget)
 
     def _forget(self) -> None:
         self.vm.contexts.pop(self.context_id, None)

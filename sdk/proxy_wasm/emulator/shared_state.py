@@ -88,6 +88,10 @@ class SharedState:
         """Do `action` once the proxy is done with the event at hand."""
         self._posted.append(action)
 
+    def post_first(self, action: Callable[[], None]) -> None:
+        """The same, but before what others wait for."""
+        self._posted.appendleft(action)
+
     def run_posted(self) -> None:
         """The event is over: do what waited for that, and what these actions post in turn."""
         while self._posted:

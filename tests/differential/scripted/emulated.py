@@ -186,7 +186,7 @@ def _message(start: tuple[str, ...], sent: SentMessage, *, says_nothing: bool) -
         del headers["content-length"]  # who adds it is the codec
     body = b"" if says_nothing else sent.body
     trailers = sent.trailers or HeaderMap()
-    return Message(start, _on_the_wire(headers), body, _on_the_wire(trailers.without()), sent.ended)
+    return Message(start, _on_the_wire(headers), body, _on_the_wire(trailers), sent.ended)
 
 
 def _on_the_wire(headers: HeaderMap) -> tuple[Pair, ...]:

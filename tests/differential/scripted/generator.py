@@ -5,6 +5,7 @@ What is left out, and why, is told where it is; docs/emulator.md lists it too.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import TypeAlias
 
 from hypothesis import strategies as st
@@ -158,9 +159,20 @@ def _fields(draw: st.DrawFn, names: Sequence[bytes]) -> Pair:
     return name, draw(_one_of(_FITTING.get(name, _VALUES)))
 
 
+_OWN_MAPS = {
+    "on_request_headers": 0,
+    "on_request_trailers": 1,
+    "on_response_headers": 2,
+    "on_response_trailers": 3,
+    "on_http_call_response": 6,
+}
+"""The map that each callback is about."""
+
+
 @st.composite
-def _header_steps(draw: st.DrawFn) -> Step:
-    kind = draw(_MAPS)
+def _header_steps(draw: st.DrawFn, callback: str) -> Step:
+    own = _OWN_MAPS.get(callback)
+    kind = draw(_MAPS) if own is None or not draw(st.integers(0, 3)) else own
     hostcall = draw(
         st.sampled_from(
             (
@@ -174,7 +186,8 @@ def _header_steps(draw: st.DrawFn) -> Step:
         return Step(hostcall, (kind,))
     if hostcall == "set_header_map_pairs":
         return Step(hostcall, (kind, draw(_serialized())))
-    name, value = draw(_fields(_NAMES))
+    # On the wire the codec makes `host` of an `:authority`, in responses too.
+    name, value = draw(_fields(_NAMES if kind in (0, 1) else [name for name in _NAMES if name != b":authority"]))
     if hostcall in ("get_header_map_value", "remove_header_map_value"):
         return Step(hostcall, (kind, name))
     return Step(hostcall, (kind, name, value))
@@ -203,12 +216,18 @@ def _step(hostcall: str, *arguments: st.SearchStrategy[Number] | st.SearchStrate
 
 
 _SIZES = st.sampled_from((0, 0, 1, 3, 7, 100, 100000, *_LARGE))
-_BUFFER_STEPS = st.one_of(
-    _step("get_buffer_bytes", _BUFFERS, _SIZES, _SIZES),
-    _step("get_buffer_bytes", _BUFFERS, st.just(0), st.just(100)),
-    _step("get_buffer_status", _BUFFERS),
-    _step("set_buffer_bytes", _BUFFERS, _SIZES, _SIZES, _BYTES),
-)
+
+
+def _buffer_steps(kinds: st.SearchStrategy[Number]) -> Steps:
+    return st.one_of(
+        _step("get_buffer_bytes", kinds, _SIZES, _SIZES),
+        _step("get_buffer_bytes", kinds, st.just(0), st.just(100)),
+        _step("get_buffer_status", kinds),
+        _step("set_buffer_bytes", kinds, _SIZES, _SIZES, _BYTES),
+    )
+
+
+_BUFFER_STEPS = _buffer_steps(_BUFFERS)
 _PROPERTY_STEPS = st.one_of(
     _step("get_property", _one_of([path.replace(b".", b"\0") for path in _PROPERTIES])),
     _step("get_property", _one_of([path.replace(b".", b"\0") for path in _PROPERTIES])),
@@ -294,22 +313,22 @@ _CALL_STEPS = _step(
     st.sampled_from((b"", encode_pairs([(b"x-t", b"1")]))),
     _mostly((0, 5000), _LARGE),
 )
-_STEPS = st.one_of(
-    *(_header_steps(),) * 5,
-    *(_BUFFER_STEPS,) * 3,
-    *(_PROPERTY_STEPS,) * 2,
-    *(_FLOW_STEPS,) * 2,
-    *(
-        _EFFECTIVE_STEPS,
-        _SHARED_STEPS,
-        _QUEUE_STEPS,
-        _METRIC_STEPS,
-        _LOG_STEPS,
-        _FOREIGN_STEPS,
-        _OTHER_STEPS,
-        _CALL_STEPS,
-    ),
-)
+
+
+@cache
+def _steps_in(callback: str) -> Steps:
+    """What a callback may do."""
+    own_buffer = {"on_request_body": 0, "on_response_body": 1, "on_http_call_response": 4}.get(callback)
+    buffer_steps = _BUFFER_STEPS if own_buffer is None else st.one_of(_BUFFER_STEPS, _buffer_steps(st.just(own_buffer)))
+    return st.one_of(
+        *(_header_steps(callback),) * 5,
+        *(buffer_steps,) * (6 if own_buffer is not None else 2),
+        *(_PROPERTY_STEPS,) * 2,
+        *(_FLOW_STEPS, _EFFECTIVE_STEPS, _SHARED_STEPS, _QUEUE_STEPS, _METRIC_STEPS, _LOG_STEPS, _FOREIGN_STEPS),
+        *(_OTHER_STEPS, _CALL_STEPS),
+    )
+
+
 _REQUEST_CALLBACKS = ("on_request_headers", "on_request_body", "on_request_trailers")
 _RESPONSE_CALLBACKS = ("on_response_headers", "on_response_body", "on_response_trailers")
 _LAST_CALLBACKS = ("on_log", "on_done", "on_delete")
@@ -325,7 +344,7 @@ def _fits(callback: str, step: Step, *, resumes_response: bool) -> bool:
     """Whether a script may do that.
 
     Envoy 1.40 crashes where a stream is answered or closed at its end, and where a response is continued that has not begun, or whose headers or
-    trailers are just passing.
+    trailers are just passing. A request that is continued before its headers came goes on at once, but can still be changed for a moment.
     """
     if step.hostcall in _ENDING:
         return callback not in _LAST_CALLBACKS and (callback, step.hostcall) != ("on_response_trailers", "close_stream")
@@ -333,6 +352,8 @@ def _fits(callback: str, step: Step, *, resumes_response: bool) -> bool:
         return callback not in (*_LAST_CALLBACKS, *_RESUMING_CALLBACKS)
     if step == Step("continue_stream", (1,)):
         return callback == "on_response_body" or (resumes_response and callback in _RESUMING_CALLBACKS)
+    if step == Step("continue_stream", (0,)):
+        return callback != "on_context_create"
     return step.hostcall not in _CALLING or not resumes_response or callback in _RESPONSE_CALLBACKS
 
 
@@ -341,7 +362,7 @@ def _blocks(draw: st.DrawFn, callback: str, *, resumes_response: bool) -> list[B
     """One block of a callback, or two."""
     blocks: list[Block] = []
     for nth in range(draw(st.sampled_from((1, 1, 1, 2)))):
-        steps = draw(st.lists(_STEPS, min_size=1, max_size=4))
+        steps = draw(st.lists(_steps_in(callback), min_size=1, max_size=5))
         if callback in _RESUMING_CALLBACKS:
             # What these do mostly concerns the stream.
             steps = [Step("set_effective_context", (ContextId(),)), *steps] if draw(st.integers(0, 3)) else steps

@@ -50,7 +50,9 @@ def arrived(data: bytes, *, is_response: bool, to_head: bool = False) -> Arrived
 def _fields(lines: Sequence[bytes]) -> tuple[Pair, ...]:
     fields: list[Pair] = []
     for line in lines:
-        name, _, value = line.partition(b":")
+        start = int(line.startswith(b":") and not line.startswith(b": "))  # a pseudo-header among trailers
+        name, _, value = line[start:].partition(b":")
+        name = line[:start] + name
         fields.append((name, value.strip(b" \t")))
     return tuple(fields)
 
