@@ -287,6 +287,45 @@ def test_the_specifications_allocator_serves_where_there_is_no_malloc(
     assert messages(proxy) == ["00", "vm"]
 
 
+def test_a_call_whose_id_has_no_place_is_not_made_and_one_that_fails_has_none(
+    start_proxy: StartProxy, assemble: Assemble
+) -> None:
+    call = "(call $tell (call $http_call (i32.const 0) (i32.const 0) {0} {0} {0} {0} {0} {0} (i32.const 0) {1}))"
+    nothing = "(i32.const 0)"
+    text = wat(
+        request_headers(
+            "(i32.store (i32.const 8) (i32.const 9))",
+            call.format(nothing, "(i32.const 8)"),
+            "(call $tell (i32.load (i32.const 8)))",
+            call.format(nothing, OUTSIDE),
+        )
+    )
+    proxy = start_proxy(assemble(text))
+    assert proxy.get("/").status == 200
+    assert messages(proxy) == ["02", "00", "06"]
+
+
+def test_a_foreign_function_that_fails_leaves_no_result_but_one_that_is_not_there_touches_nothing(
+    start_proxy: StartProxy, assemble: Assemble
+) -> None:
+    call = "(call $call_foreign_function (i32.const 512) (i32.const {0}) (i32.const 512) (i32.const 9) (i32.const 8) (i32.const 12))"
+    text = wat(
+        '(data (i32.const 512) "uncompress")',
+        request_headers(
+            "(i32.store (i32.const 8) (i32.const 9))",
+            "(i32.store (i32.const 12) (i32.const 9))",
+            f"(call $tell {call.format(9)})",
+            "(call $tell (i32.load (i32.const 8)))",
+            f"(call $tell {call.format(10)})",
+            "(call $tell (i32.load (i32.const 8)))",
+            "(call $tell (i32.load (i32.const 12)))",
+        ),
+    )
+    proxy = start_proxy(assemble(text))
+    assert proxy.get("/").status == 200
+    assert messages(proxy) == ["01", "09", "03", "00", "00"]
+
+
 # What is restricted, and when.
 
 

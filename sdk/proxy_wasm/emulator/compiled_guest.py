@@ -9,7 +9,8 @@ returns `INVALID_MEMORY_ACCESS`.
 import ctypes
 import weakref
 from collections.abc import Callable
-from functools import partial
+from contextlib import suppress
+from functools import cache, partial
 from struct import pack
 
 import wasmtime
@@ -81,7 +82,7 @@ class WasmGuest(Guest):
         self._store.set_limits(memory_size=MAX_MEMORY)
         self._memory = GuestMemory(self._locate)
         self._wasi = Wasi(self._memory, host)
-        instance, self._wasm_memory = self._instantiate(compiled.module)
+        instance, self._wasm_memory = self._instantiate(compiled.engine, compiled.module)
         self._exports = dict(instance.exports(self._store))
         for export in self._exports.values():
             if isinstance(export, wasmtime.Memory):
@@ -150,7 +151,9 @@ class WasmGuest(Guest):
 
     # What the module imports.
 
-    def _instantiate(self, module: wasmtime.Module) -> tuple[wasmtime.Instance, wasmtime.Memory | None]:
+    def _instantiate(
+        self, engine: wasmtime.Engine, module: wasmtime.Module
+    ) -> tuple[wasmtime.Instance, wasmtime.Memory | None]:
         """The instance, and the memory that the host has made for it, if it imports one."""
         # wasmtime keeps host functions in a table of the process: they must not keep their guest alive.
         guest: weakref.ref[WasmGuest] = weakref.ref(self)
@@ -167,7 +170,7 @@ class WasmGuest(Guest):
                 provided.append(wasmtime.Table(self._store, kind, None))
             else:
                 key = entry.module, entry.name or ""
-                provided.append(wasmtime.Func(self._store, _type(signatures[key]), functions[key]()))
+                provided.append(wasmtime.Func(self._store, _type(engine, signatures[key]), functions[key]()))
         return wasmtime.Instance(self._store, module, provided), memory
 
     def _functions(self, guest: "weakref.ref[WasmGuest]") -> dict[tuple[str, str], Callable[[], Callable[..., object]]]:
@@ -220,6 +223,8 @@ class WasmGuest(Guest):
     def _make(self, hostcall: Hostcall, values: list[int | bytes], pointers: tuple[int, ...]) -> tuple[int, Results]:
         results: Results = None
         try:
+            if hostcall.name == "http_call":  # whether there is a place for its id is found out before it is made
+                self._memory.write_u32(pointers[0] & _U32, 0)
             method: Callable[..., Results] = getattr(self._host.hostcalls, hostcall.name)
             results = method(*values)
             if hostcall.results:
@@ -228,8 +233,17 @@ class WasmGuest(Guest):
                 written = results if isinstance(results, tuple) else (results,)
                 self._write_results(hostcall, [pointer & _U32 for pointer in pointers], written)
         except HostError as error:
+            if hostcall.name == "call_foreign_function" and error.status != Status.NOT_FOUND:
+                self._write_nothing(pointers)
             return error.status, results
         return Status.OK, results
+
+    def _write_nothing(self, pointers: tuple[int, ...]) -> None:
+        """A foreign function that failed has a result of no bytes, where that is wanted."""
+        for pointer in pointers:
+            if pointer:
+                with suppress(HostError):
+                    self._memory.write_u32(pointer & _U32, 0)
 
     def _refused(self, hostcall: Hostcall, arguments: tuple[int, ...]) -> Status | None:
         """What a hostcall returns that the host refuses whatever is in memory."""
@@ -297,7 +311,10 @@ def _cause(trap: wasmtime.Trap) -> str:
     return f"Uncaught RuntimeError: {known or trap.message.rpartition('Caused by:')[2].strip()}"
 
 
-def _type(signature: CoreSignature) -> wasmtime.FuncType:
+@cache
+def _type(engine: wasmtime.Engine, signature: CoreSignature) -> wasmtime.FuncType:
+    """A function's type; wasmtime ties one to the engine that it is first used with, and aborts where it is another."""
+    del engine
     return wasmtime.FuncType(
         [_KINDS[kind] for kind in signature.parameters], [_KINDS[kind] for kind in signature.results]
     )
