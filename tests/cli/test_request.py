@@ -153,3 +153,73 @@ def test_a_cluster_without_a_name_or_an_address_is_refused(text: str, capsys: py
 def test_http2_is_for_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["request", WAITING, "/", "--cluster", "users=http2://localhost:1"]) == 2
     assert "--cluster users: `request` calls clusters in HTTP/1.1; `run` has HTTP/2" in capsys.readouterr().err
+
+
+def test_a_trace_as_text_follows_the_rest(greeter: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["request", str(greeter), "/<b>", "-H", "x: \u202e", "--trace", "text"]) == 0
+    answer, _, trace = capsys.readouterr().out.partition("\ntrace:\n")
+    assert answer.startswith("response: 200 OK")
+    assert trace.startswith("  GET /<b> on native\n")
+    assert 'replace_header_map_value(map_type=HTTP_REQUEST_HEADERS, key="x-greeting", value="hello") -> OK' in trace
+    assert "\u202e" not in trace
+
+
+@pytest.mark.parametrize("host", ["wasm", "envoy"])
+def test_a_trace_as_json_is_all_that_is_printed(host: str, module: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["request", str(module), "/", "--host", host, "--trace", "json"]) == 0
+    trace = json.loads(capsys.readouterr().out)
+    assert (trace["title"], trace["host"]) == ("GET /", host)
+    names = [event["name"] for event in trace["events"] if event["kind"] == "callback"]
+    assert {"on_request_headers", "on_response_headers", "on_log", "on_done"} <= set(names)
+
+
+def test_a_trace_as_json_is_part_of_the_one_object(greeter: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["request", str(greeter), "/", "--json", "--trace", "json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["status"] == 200
+    assert printed["trace"]["events"][0]["name"] == "on_context_create"
+
+
+@pytest.mark.parametrize(
+    ("form", "begins"), [("text", "GET / on native\n"), ("json", "{\n"), ("html", "<!doctype html>\n")]
+)
+def test_a_trace_goes_into_a_file(
+    form: str, begins: str, greeter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "trace"
+    assert main(["request", str(greeter), "/", "--json", "--trace", f"{form}={file}"]) == 0
+    assert json.loads(capsys.readouterr().out).keys() >= {"status", "log"}
+    assert file.read_text("utf-8").startswith(begins)
+    assert "on_request_headers" in file.read_text("utf-8")
+
+
+def test_a_request_that_hangs_is_traced_too(greeter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = greeter / "greeter.py"
+    source.write_text(source.read_text().replace("        headers[", "        return 1\n        headers["))
+    assert main(["request", str(greeter), "/", "--trace", "text"]) == 1
+    printed = capsys.readouterr()
+    assert "on_request_headers(context_id=2, num_headers=4, end_of_stream=true) -> PAUSE" in printed.out
+    assert printed.err.startswith("error: the filter paused the request")
+
+
+@pytest.mark.parametrize(
+    ("trace", "problem"),
+    [
+        ("xml", "must be text, json or html, or one of them with =FILE"),
+        ("html=", "must be text, json or html, or one of them with =FILE"),
+        ("html=/", "is a folder"),
+        ("html=/no/such/file", "its folder does not exist"),
+    ],
+)
+def test_a_trace_of_another_kind_is_refused(
+    trace: str, problem: str, greeter: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["request", str(greeter), "/", "--trace", trace]) == 2
+    assert capsys.readouterr().err == f"error: --trace {trace!r}: {problem}\n"
+
+
+def test_a_trace_that_is_no_json_needs_a_file_beside_one_object(
+    greeter: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["request", str(greeter), "/", "--json", "--trace", "html"]) == 2
+    assert "write the trace to a file: --trace html=FILE" in capsys.readouterr().err

@@ -197,6 +197,16 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=command)
 
 
+def _trace(text: str) -> tuple[str, Path | None]:
+    form, equals, file = text.partition("=")
+    if form not in ("text", "json", "html") or (equals and not file):
+        raise InputError(f"--trace {text!r}: must be text, json or html, or one of them with =FILE")
+    path = Path(file) if file else None
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        raise InputError(f"--trace {text!r}: {'is a folder' if path.is_dir() else 'its folder does not exist'}")
+    return form, path
+
+
 def _add_request(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source", metavar="DIR|FILE.wasm", type=_folder_or_module, help="an extension's folder, or a module"
@@ -215,9 +225,15 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
         " (default: native for a folder, wasm for a module)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--trace",
+        metavar="FORM[=FILE]",
+        type=_trace,
+        help="show each callback and hostcall: as text, below the rest; as json or html, in place of the rest; or in a file",
+    )
 
     def command(options: argparse.Namespace) -> int:
-        from proxy_wasm.cli.request import RequestOptions, run  # noqa: PLC0415
+        from proxy_wasm.cli.request import RequestOptions, TraceOption, run  # noqa: PLC0415
 
         return run(
             RequestOptions(
@@ -232,6 +248,7 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
                 allow_on_headers_stop_iteration=options.allow_on_headers_stop_iteration,
                 host=options.host,
                 json=options.json,
+                trace=None if options.trace is None else TraceOption(*options.trace),
             )
         )
 

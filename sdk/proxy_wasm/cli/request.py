@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from textwrap import indent
+from typing import Any, Literal
 
 from proxy_wasm.build import BuildError, SettingsError
 from proxy_wasm.cli.addresses import UserCluster
@@ -17,9 +18,26 @@ from proxy_wasm.cli.text import log_line, printable
 from proxy_wasm.emulator import EmulatorError
 from proxy_wasm.envoy import EnvoyError
 from proxy_wasm.errors import PluginReferenceError
-from proxy_wasm.testing import Exchange, Extension, HostName, LogRecord, PluginSettings, Proxy, open_host
+from proxy_wasm.testing import Exchange, Extension, HostName, LogRecord, PluginSettings, Proxy, StreamPaused, open_host
+from proxy_wasm.tracing import Trace
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
+
+
+@dataclass(frozen=True, slots=True)
+class TraceOption:
+    """In which form the trace is wanted, and in which file; printed unless there is one."""
+
+    form: Literal["text", "json", "html"]
+    file: Path | None = None
+
+    def write(self, trace: Trace) -> str:
+        """The trace in that form, where it was not written to the file."""
+        content = {"text": trace.text, "json": trace.json, "html": trace.html}[self.form]()
+        if self.file is None:
+            return content
+        self.file.write_text(content.removesuffix("\n") + "\n", "utf-8")
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +55,40 @@ class RequestOptions:
     allow_on_headers_stop_iteration: bool
     host: HostName | None
     json: bool
+    trace: TraceOption | None = None
+
+
+Shown = tuple[Exchange, list[LogRecord], Trace]
+"""What came of a request."""
 
 
 def run(options: RequestOptions) -> int:
     """Send one request through the filter, and print what the client got, what the upstream saw, and the log."""
     with told(BuildError, PluginReferenceError, EmulatorError, EnvoyError, bad_input=(SettingsError,)):
-        exchange, logs = _exchange(options)
+        exchange, logs, trace = _exchange(options)
+    traced = "" if options.trace is None else options.trace.write(trace)
+    form = options.trace.form if options.trace is not None and traced else ""
     if options.json:
-        print(json_format.dumps(_as_json(exchange, logs), indent=2))
+        inside = {"trace": trace.to_json()} if form else {}
+        print(json_format.dumps({**_as_json(exchange, logs), **inside}, indent=2))
+    elif form in ("json", "html"):
+        print(traced.removesuffix("\n"))
     else:
         print("\n".join(_lines(exchange, logs)))
+        if traced:
+            print(f"trace:\n{indent(traced, '  ')}")
     return 0
 
 
-def _exchange(options: RequestOptions) -> tuple[Exchange, list[LogRecord]]:
+def _check(options: RequestOptions) -> None:
+    trace = options.trace
+    if options.json and trace is not None and trace.form != "json" and trace.file is None:
+        msg = f"--trace {trace.form}: --json prints one object; write the trace to a file: --trace {trace.form}=FILE"
+        raise InputError(msg)
+
+
+def _exchange(options: RequestOptions) -> Shown:
+    _check(options)
     for cluster in options.clusters:
         if cluster.http2:
             msg = f"--cluster {cluster.name}: `request` calls clusters in HTTP/1.1; `run` has HTTP/2"
@@ -71,8 +109,13 @@ def _exchange(options: RequestOptions) -> tuple[Exchange, list[LogRecord]]:
             allow_on_headers_stop_iteration=options.allow_on_headers_stop_iteration,
         )
         proxy = Proxy.start(host, extension, settings)
-        exchange = proxy.request(options.method, options.path, headers=options.headers, body=options.body)
-        return exchange, proxy.logs
+        try:
+            exchange = proxy.request(options.method, options.path, headers=options.headers, body=options.body)
+        except StreamPaused:
+            if options.trace is not None and (traced := options.trace.write(proxy.trace())):
+                print(traced.removesuffix("\n"))
+            raise
+        return exchange, proxy.logs, proxy.trace()
     finally:
         host.close()
 

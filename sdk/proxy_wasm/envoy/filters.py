@@ -116,6 +116,8 @@ class RunningFilter:
         """The names of the clusters that it brought."""
         self.log: list[LogLine] = []
         """What this filter logged in the worker, while it was configured there too; `refresh_log` brings it up to date."""
+        self.boundary: list[LogLine] = []
+        """What Envoy logged of Wasm in the worker since the last exchange or connection through this filter began, while that was the last one."""
         self.main_log: list[LogLine] = []
         """What it logged in Envoy's main thread since it was added."""
         self.address: tuple[str, int] = ("", 0)
@@ -526,6 +528,7 @@ class FilteringEnvoy:
             self._read_log()
             self._forget_records()
             self._current = through
+            through.boundary.clear()
             logged = len(through.log)
             received: list[Message] = []
             failures: list[Exception] = []
@@ -560,6 +563,7 @@ class FilteringEnvoy:
         with self._lock:
             self._read_log()
             self._current = through
+            through.boundary.clear()
             connection = FilteredConnection(self, through, self._tcp_upstream, answer)
             self._connections.append(connection)
             return connection
@@ -600,6 +604,8 @@ class FilteringEnvoy:
         lines = self.process.new_log_lines()
         for line in lines:
             found = self._origin(line)
+            if self._current is not None and line.logger == "wasm" and line.thread != self.process.pid:
+                self._current.boundary.append(line)
             if line.logger == "wasm" and line.wasm is None:
                 self._tell_observers(line)
             if found is None:

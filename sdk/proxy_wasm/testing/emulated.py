@@ -28,6 +28,7 @@ from proxy_wasm.emulator.properties import Path, Properties, Value
 from proxy_wasm.testing.extension import Extension
 from proxy_wasm.testing.hosts import PluginSettings, TcpUpstream, Upstream
 from proxy_wasm.testing.watch import Fault, LiveContexts, NotOnThisHost, Watch
+from proxy_wasm.tracing import Recorder, Trace
 
 TIMEOUT = 30.0
 """Seconds of the clock that a client waits for what comes over a connection."""
@@ -43,6 +44,8 @@ class WatchedVm:
 
     emulator: Emulator
     watch: Watch
+    recorder: Recorder
+    host: Literal["native", "wasm"]
 
 
 class EmulatedProxy:
@@ -98,6 +101,8 @@ class EmulatedPlugin:
         self._proxy = proxy
         self._emulator = vm.emulator
         self._watch = vm.watch
+        self._host = vm.host
+        self._recorder = vm.recorder
         self._plugin = plugin
         self._properties = settings.properties
         self.clusters = settings.clusters
@@ -109,9 +114,11 @@ class EmulatedPlugin:
         self._connections: list[EmulatedConnection] = []
 
     def exchange(self, request: Request, upstream: Upstream, timeout: float) -> Exchange:
+        self._recorder.restart()
         return self._plugin.exchange(request, upstream, attributes=self._known(request.properties), timeout=timeout)
 
     def abandon(self, request: Request, upstream: Upstream, disconnect: Disconnect, timeout: float) -> Exchange:
+        self._recorder.restart()
         return self._plugin.abandon(
             request,
             upstream,
@@ -123,6 +130,7 @@ class EmulatedPlugin:
         )
 
     def connect(self, upstream: TcpUpstream, properties: Properties) -> "EmulatedConnection":
+        self._recorder.restart()
         stream = self._plugin.tcp_stream(attributes=self._known(properties))
         self._connections.append(EmulatedConnection(self._emulator, stream, upstream))
         return self._connections[-1]
@@ -135,6 +143,9 @@ class EmulatedPlugin:
         self._proxy.clock.advance(seconds)
         for connection in self._connections:
             connection.let_upstream_answer()
+
+    def trace(self, title: str) -> Trace:
+        return self._recorder.trace(title=title, host=self._host)
 
     def logs(self) -> list[LogRecord]:
         said = self._emulator.log[self._log_start :]
@@ -353,7 +364,7 @@ class EmulatedHost:
             proxy.shared.data.set(vm_id.encode(), _key(name), value, 0)
         if running is not None and not running.emulator.failed:
             return running
-        watch = Watch()
+        watch, recorder = Watch(), Recorder(proxy.clock)
         emulator = Emulator(
             self._guest(extension),
             vm_configuration=configuration,
@@ -363,10 +374,11 @@ class EmulatedHost:
             shared=proxy.shared,
             attributes=settings.properties,
             clusters=proxy.clusters,
-            observers=[watch],
+            observers=[watch, recorder],
             allowed_capabilities=settings.capabilities,
         )
-        vm = WatchedVm(emulator, watch)
+        recorder.follow(emulator.log)
+        vm = WatchedVm(emulator, watch, recorder, self._name)
         if settings.vm_id:
             proxy.vms[key] = vm
         return vm

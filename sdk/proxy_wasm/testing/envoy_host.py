@@ -47,6 +47,8 @@ from proxy_wasm.testing.extension import Extension
 from proxy_wasm.testing.hosts import PluginSettings, TcpUpstream, Upstream
 from proxy_wasm.testing.shared_data import SharedDataProbe
 from proxy_wasm.testing.watch import Fault, LiveContexts, NotOnThisHost, Watch
+from proxy_wasm.tracing import Trace
+from proxy_wasm.tracing.envoy import read as read_trace
 
 _CLOCK_STEP = 5
 """How many seconds a `date` may lie behind and still be Envoy's."""
@@ -191,6 +193,11 @@ class EnvoyPlugin:
             else:
                 alone.append(line)
         return [self._record(line) for line in sorted([*self._running.log, *alone], key=lambda line: line.time)]
+
+    def trace(self, title: str) -> Trace:
+        """See `RunningPlugin`."""
+        self._running.refresh_log()
+        return read_trace(self._running.boundary, title=title)
 
     def metrics(self) -> dict[str, int]:
         return self._running.metrics()

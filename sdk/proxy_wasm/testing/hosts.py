@@ -11,6 +11,7 @@ from proxy_wasm.emulator.http1 import Answer
 from proxy_wasm.emulator.properties import Path, Properties, Value
 from proxy_wasm.testing.extension import Extension
 from proxy_wasm.testing.watch import Fault, LiveContexts
+from proxy_wasm.tracing import Trace
 
 HostName: TypeAlias = Literal["native", "wasm", "envoy"]
 HOST_NAMES: tuple[HostName, ...] = ("native", "wasm", "envoy")
@@ -147,6 +148,10 @@ class RunningPlugin(Protocol):
 
     def logs(self) -> list[LogRecord]:
         """What the plugin logged since it was started, its configuration included."""
+        ...
+
+    def trace(self, title: str) -> Trace:
+        """What went on between the proxy and the plugin since the last exchange or connection began, or the plugin was started."""
         ...
 
     def metrics(self) -> dict[str, int]:

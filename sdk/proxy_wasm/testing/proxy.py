@@ -16,6 +16,7 @@ from proxy_wasm.testing.extension import Extension
 from proxy_wasm.testing.hosts import Connection, Host, HostName, PluginSettings, RunningPlugin, TcpUpstream, Upstream
 from proxy_wasm.testing.strict import Judge
 from proxy_wasm.testing.watch import Fault, LiveContexts
+from proxy_wasm.tracing import Trace
 
 Configuration: TypeAlias = Mapping[str, Any] | list[Any] | str | bytes | None
 """What a plugin is configured with: a mapping or list goes as JSON, text as UTF-8, bytes as they are."""
@@ -110,6 +111,7 @@ class Proxy:
         self._properties = settings.properties
         self._judge = Judge(settings.allowed_faults) if settings.strict else None
         self._is_stopped = False
+        self._traced = "start"
 
     @classmethod
     def start(cls, host: Host, extension: Extension, settings: PluginSettings) -> "Proxy":
@@ -178,6 +180,7 @@ class Proxy:
         did that no plugin should.
         """
         request = self._request(method, path, headers, body, trailers, authority, properties)
+        self._traced = f"{method} {path}"
         exchange = self._plugin.exchange(request, _answer(upstream), timeout)
         self._check()
         return exchange
@@ -217,6 +220,7 @@ class Proxy:
         """
         request = self._request(method, path, headers, body, trailers, authority, properties)
         disconnect = _disconnect(request, after, after_sending, after_receiving)
+        self._traced = f"{method} {path}"
         exchange = self._plugin.abandon(request, _answer(upstream), disconnect, timeout)
         self._check()
         return exchange
@@ -227,6 +231,7 @@ class Proxy:
         `upstream` is called with each piece that arrives there, and what it returns, unless that is `None`, is sent back;
         unless told, it sends back what it gets. `properties` are what the proxy knows of it besides.
         """
+        self._traced = "connection"
         return self._plugin.connect(upstream, properties or {})
 
     def advance(self, seconds: float) -> None:
@@ -238,6 +243,15 @@ class Proxy:
     def logs(self) -> list[LogRecord]:
         """What the plugin logged since it was started, oldest first, its configuration included."""
         return self._plugin.logs()
+
+    def trace(self) -> Trace:
+        """What went on between the proxy and the plugin in the last request or connection, and since then: callbacks, hostcalls, log lines.
+
+        `print(proxy.trace().text())` shows it; see `proxy_wasm.tracing.Trace` for JSON and a page with a timeline. Before the first request
+        it is that of the plugin's start. Envoy tells of bytes how many a plugin passed, not which, and nothing of results; and where a request
+        is over, nothing of what follows it.
+        """
+        return self._plugin.trace(self._traced)
 
     def metrics(self) -> dict[str, int]:
         """The plugin's counters and gauges by name.
