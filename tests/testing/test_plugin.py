@@ -167,3 +167,20 @@ def test_a_file_of_cases_that_is_wrong_fails_to_be_collected(run: pytest.Pyteste
     result = run.runpytest_subprocess(greeter)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*greeter.proxy-wasm.yaml:5: cases?0?.reqest: there is no such key; *"])
+
+
+def test_a_failing_test_shows_the_traces_of_its_last_requests_where_asked(run: pytest.Pytester, greeter: Path) -> None:
+    run.makepyfile(
+        f"""
+        def test_fails(start_proxy):
+            assert start_proxy({str(greeter)!r}).get("/path").status == 404
+
+        def test_passes(start_proxy):
+            assert start_proxy({str(greeter)!r}).get("/other").status == 200
+        """
+    )
+    result = run.runpytest_subprocess("--proxy-hosts", "native", "--proxy-trace")
+    result.assert_outcomes(passed=1, failed=1, deselected=4)
+    result.stdout.fnmatch_lines(["*- proxy-wasm trace -*", "GET /path on native", "*on_request_headers(*"])
+    result.stdout.no_fnmatch_line("GET /other on native")
+    run.runpytest_subprocess("--proxy-hosts", "native").stdout.no_fnmatch_line("*proxy-wasm trace*")

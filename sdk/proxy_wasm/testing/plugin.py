@@ -10,7 +10,7 @@ A test that uses `start_proxy` is run on native, wasm and envoy: those of them t
 
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -26,6 +26,8 @@ from proxy_wasm.testing.hosts import HOST_NAMES, HostName, PluginSettings
 from proxy_wasm.testing.proxy import Configuration, Proxy, StartProxy, configuration_bytes
 from proxy_wasm.testing.session import SESSION, Session
 
+_STARTED = pytest.StashKey[list[Proxy]]()
+"""The proxies that a test has started."""
 _HOST_PROPERTY = "proxy-wasm host"
 _STRICT = "proxy_wasm_strict"
 _OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
@@ -40,6 +42,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addini(
         _STRICT, "whether whatever a plugin does that no plugin should fails its test", type="bool", default=False
+    )
+
+    parser.getgroup("proxy-wasm").addoption(
+        "--proxy-trace",
+        action="store_true",
+        help="show with each failing test of a filter what went on between proxy and filter in its last request",
     )
 
 
@@ -121,6 +129,7 @@ def proxy_host(request: pytest.FixtureRequest) -> HostName:
 def start_proxy(request: pytest.FixtureRequest, proxy_host: HostName) -> Iterator[StartProxy]:
     """Starts a proxy with a plugin in it; see `StartProxy`."""
     session = request.config.stash[SESSION]
+    started = request.node.stash[_STARTED] = list[Proxy]()
     wanted = _Strictness.of(request)
     with ExitStack() as running:
 
@@ -168,6 +177,7 @@ def start_proxy(request: pytest.FixtureRequest, proxy_host: HostName) -> Iterato
             extension = session.extension(_extension_path(request.path, project))
             proxy = Proxy.start(session.host(proxy_host), extension, settings)
             running.callback(proxy.stop)
+            started.append(proxy)
             return proxy
 
         yield start
@@ -187,6 +197,19 @@ class _Strictness:
         if marker is None:
             return cls(bool(request.config.getini(_STRICT)))
         return cls(bool(marker.args[0]) if marker.args else True, tuple(marker.kwargs.get("allow", ())))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add traces to the report of a test that failed."""
+    report = yield
+    if call.when == "call" and report.failed and item.config.getoption("--proxy-trace"):
+        for proxy in item.stash.get(_STARTED, list[Proxy]()):
+            with suppress(Exception):  # an Envoy that is gone has no log; the test's own failure is what counts
+                report.sections.append(("proxy-wasm trace", proxy.trace().text()))
+    return report
 
 
 def _extension_path(test_file: Path, project: str | Path | None) -> Path:
