@@ -5,7 +5,7 @@
 
 A test starts the plugin, sends one request through it, and stops it, as with the fixture `start_proxy`; a wasm one gets a VM of its own for that.
 A round is the median of a hundred of them. Loading is what the first test of a process waits for: from the module's bytes to a VM that has started,
-with machine code from the cache. Medians are compared with the targets; the exit status says whether they are met.
+with machine code from the cache. The CPU time tells how much of a test's time the machine was busy with something else. Medians are compared with the targets; the exit status says whether they are met.
 """
 
 import argparse
@@ -39,14 +39,16 @@ def run_test(host: Host, extension: Extension, settings: PluginSettings) -> None
         proxy.stop()
 
 
-def median_of(run: Callable[[], None]) -> float:
-    """Seconds of the middle one of a hundred runs, after some that do not count."""
+def medians_of(run: Callable[[], None]) -> tuple[float, float]:
+    """Seconds, and those of CPU time, of the middle one of a hundred runs, after some that do not count."""
     times: list[float] = []
+    cpu_times: list[float] = []
     for _ in range(WARM + TESTS):
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         run()
+        cpu_times.append(time.process_time() - cpu_start)
         times.append(time.perf_counter() - start)
-    return statistics.median(times[WARM:])
+    return statistics.median(times[WARM:]), statistics.median(cpu_times[WARM:])
 
 
 def measure(extension: Extension, configuration: bytes, rounds: int) -> dict[str, list[float]]:
@@ -54,10 +56,12 @@ def measure(extension: Extension, configuration: bytes, rounds: int) -> dict[str
     settings = PluginSettings(configuration)
     names: tuple[Literal["native", "wasm"], ...] = ("native", "wasm")
     hosts = {name: open_host(name) for name in names}
-    found: dict[str, list[float]] = {f"{name} test": [] for name in names}
+    found: dict[str, list[float]] = {f"{name} test{what}": [] for name in names for what in ("", ", CPU time")}
     for _ in range(rounds):
         for name, host in hosts.items():
-            found[f"{name} test"].append(median_of(lambda host=host: run_test(host, extension, settings)))
+            seconds, cpu_seconds = medians_of(lambda host=host: run_test(host, extension, settings))
+            found[f"{name} test"].append(seconds)
+            found[f"{name} test, CPU time"].append(cpu_seconds)
     for figure in load_figures(extension.module(), rounds):
         found[figure.name] = list(figure.values)
     return found
