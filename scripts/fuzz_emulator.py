@@ -182,9 +182,41 @@ def interpreter(export: str) -> GuestFactory:
 # What programs are made of.
 
 _END = PAGES * PAGE
-_EDGES = (0, 1, 4, PROGRAM, _END - 8, _END - 4, _END - 1, _END, _END + 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFF8, 0xFFFFFFFF)
+_EDGES = (
+    0,
+    1,
+    4,
+    PROGRAM,
+    _END - 8,
+    _END - 4,
+    _END - 1,
+    _END,
+    _END + 1,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFF8,
+    0xFFFFFFFF,
+)
 _SIZES = (0, 1, 2, 4, 8, 16, 100, 4096, PAGE, PAGE + 1, _END, 1 << 30, (1 << 30) + 1, 1 << 31, 0xFFFFFFF0, 0xFFFFFFFF)
-_NUMBERS = (0, 1, 2, 3, 4, 5, 7, 8, 200, 503, 1000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)
+_NUMBERS = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    7,
+    8,
+    200,
+    503,
+    1000,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFFF,
+    (1 << 63) - 1,
+    1 << 63,
+    (1 << 64) - 1,
+)
 
 CLUSTERS: Clusters = {
     "http": UpstreamResponse(200, HeaderMap({"a": "b"}), b"body"),
@@ -192,12 +224,14 @@ CLUSTERS: Clusters = {
     "silent": Silent(),
     "closing": Closing(),
     "absent": Absent(),
-    "empty": NoHosts(),
+    "none": NoHosts(),
     "grpc": grpc_unary({"/s/m": lambda message: message}),
     "mute": GrpcServer(),
 }
 _HEADERS = b":path :method :authority :scheme :status host content-length content-type cookie grpc-status te x-a accept".split()
-_FUNCTIONS = b"compress uncompress clear_route_cache set_envoy_filter_state declare_property verify_signature sign".split()
+_FUNCTIONS = (
+    b"compress uncompress clear_route_cache set_envoy_filter_state declare_property verify_signature sign".split()
+)
 _PATHS = (
     *b"request.headers request\0headers\0:path request\0size response\0code response\0grpc_status list\0\xd9\xa3".split(),
     b"list\0" + b"9" * 5000,
@@ -212,7 +246,21 @@ _PATHS = (
     b"\0",
 )
 _NAMES = (*_HEADERS, *_FUNCTIONS, *_PATHS, *(name.encode() for name in CLUSTERS))
-_VALUES = (b"", b"/", b"GET", b"200", b"9" * 5000, b"-1", b"\xff\xfe", b"a\0b", b"+5", b" 7 ", "٣".encode(), b"x" * 70000, b"\r\n")
+_VALUES = (
+    b"",
+    b"/",
+    b"GET",
+    b"200",
+    b"9" * 5000,
+    b"-1",
+    b"\xff\xfe",
+    b"a\0b",
+    b"+5",
+    b" 7 ",
+    "٣".encode(),
+    b"x" * 70000,
+    b"\r\n",
+)
 
 
 def blob(random: Random) -> bytes:
@@ -317,7 +365,9 @@ class Program:
         if parameter == "pointer" and random.random() >= self._hurts:
             return random.randrange(64) * 4
         if parameter == "":  # of a function of WASI
-            return random.choice((random.randrange(4), random.choice(_EDGES), random.choice(_SIZES), random.randrange(_END)))
+            return random.choice(
+                (random.randrange(4), random.choice(_EDGES), random.choice(_SIZES), random.randrange(_END))
+            )
         if random.random() < self._hurts:
             return random.choice(_NUMBERS)
         return random.choice(_SENSIBLE.get(parameter, range(12)))
@@ -341,10 +391,10 @@ _MAKERS: dict[str, Callable[[Random], bytes]] = {
     ),
     "service": _some(b"s"),
     "method": _some(b"m"),
-    "headers": lambda random: serialized_map(random),
-    "pairs": lambda random: serialized_map(random),
-    "trailers": lambda random: serialized_map(random),
-    "initial_metadata": lambda random: serialized_map(random),
+    "headers": serialized_map,
+    "pairs": serialized_map,
+    "trailers": serialized_map,
+    "initial_metadata": serialized_map,
     "path": _some(*_PATHS),
     "key": _some(*_HEADERS),
     "value": _some(*_VALUES),
@@ -536,6 +586,7 @@ _ODDITIES = (
     '(memory (export "memory") 1) (data (i32.const 65536) "x")',
     "(table 1 funcref) (elem (i32.const 1) $s) (func $s)",
     "(table 4000000000 funcref)",
+    "(table 100000000 funcref)",
     "(func $s unreachable) (start $s)",
     "(func $s (call $s)) (start $s)",
     '(memory i64 1) (export "memory" (memory 0))',
@@ -545,21 +596,29 @@ _ODDITIES = (
     '(import "env" "m" (memory 1 1 shared)) ;;',
     '(import "env" "t" (table 1 externref)) ;;',
     '(import "env" "t" (table 4000000000 funcref)) ;;',
-    '(import "env" "proxy_get_status" (func $f (param i32 i32 i32) (result i32))) ;;'
-    " (func $s (drop (call $f (i32.const 0) (i32.const 0) (i32.const 0)))) (start $s)",
-    '(import "env" "proxy_log" (func $f (param i32 i32 i32) (result i32))) ;;'
-    ' (memory (export "memory") 1) (func $s (drop (call $f (i32.const 0) (i32.const 0) (i32.const 1)))) (start $s)',
-    '(import "env" "proxy_grpc_stream" (func $f (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32))) ;;'
-    ' (memory (export "memory") 1) (data (i32.const 0) "empty")'
-    ' (func $s (export "proxy_on_grpc_receive_initial_metadata") (param i32 i32 i32)'
-    "  (drop (call $f (i32.const 0) (i32.const 5) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)"
-    "   (i32.const 0) (i32.const 64))))"
-    ' (func (export "proxy_on_configure") (param i32 i32) (result i32)'
-    "  (call $s (i32.const 0) (i32.const 0) (i32.const 0)) (i32.const 1))",
-    '(import "wasi_snapshot_preview1" "fd_write" (func $f (param i32 i32 i32 i32) (result i32))) ;;'
-    ' (memory (export "memory") 512) (func (export "_start")'
-    "  (memory.fill (i32.const 0) (i32.const 0) (i32.const 65536))"
-    "  (drop (call $f (i32.const 1) (i32.const 65536) (i32.const -1) (i32.const 0))))",
+    (
+        '(import "env" "proxy_get_status" (func $f (param i32 i32 i32) (result i32))) ;;'
+        " (func $s (drop (call $f (i32.const 0) (i32.const 0) (i32.const 0)))) (start $s)"
+    ),
+    (
+        '(import "env" "proxy_log" (func $f (param i32 i32 i32) (result i32))) ;;'
+        ' (memory (export "memory") 1) (func $s (drop (call $f (i32.const 0) (i32.const 0) (i32.const 1)))) (start $s)'
+    ),
+    (
+        '(import "env" "proxy_grpc_stream" (func $f (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32))) ;;'
+        ' (memory (export "memory") 1) (data (i32.const 0) "none")'
+        ' (func $s (export "proxy_on_grpc_receive_initial_metadata") (param i32 i32 i32)'
+        "  (drop (call $f (i32.const 0) (i32.const 4) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)"
+        "   (i32.const 0) (i32.const 64))))"
+        ' (func (export "proxy_on_configure") (param i32 i32) (result i32)'
+        "  (call $s (i32.const 0) (i32.const 0) (i32.const 0)) (i32.const 1))"
+    ),
+    (
+        '(import "wasi_snapshot_preview1" "fd_write" (func $f (param i32 i32 i32 i32) (result i32))) ;;'
+        ' (memory (export "memory") 512) (func (export "_start")'
+        "  (memory.fill (i32.const 0) (i32.const 0) (i32.const 65536))"
+        "  (drop (call $f (i32.const 1) (i32.const 65536) (i32.const -1) (i32.const 0))))"
+    ),
     '(memory (export "memory") 1) (func (export "_initialize") (call_indirect (i32.const 9))) (table 1 funcref)',
     '(memory (export "memory") 1) (func (export "proxy_on_tick") (param i32)) (tag $e) (func (export "main") (param i32 i32) (result i32) (throw $e))',
 )
@@ -572,7 +631,9 @@ def damaged(random: Random) -> bytes:
     if how == 0:
         return random.randbytes(random.choice((0, 1, 7, 8, 100, 10000)))
     if how == 1:
-        return b"\0asm" + random.choice((b"\1\0\0\0", b"\2\0\0\0", b"\r\0\1\0")) + random.randbytes(random.randrange(200))
+        return (
+            b"\0asm" + random.choice((b"\1\0\0\0", b"\2\0\0\0", b"\r\0\1\0")) + random.randbytes(random.randrange(200))
+        )
     if how == 2:  # noqa: PLR2004
         return b"(" + random.randbytes(random.randrange(20))
     small, imported, *odd = corpus()
@@ -583,21 +644,21 @@ def damaged(random: Random) -> bytes:
         other = random.choice(corpus())
         return bytes(module[: random.randrange(len(module))] + other[random.randrange(len(other)) :])
     for _ in range(random.choice((0, 1, 1, 1, 2, 5))):
-        at = random.randrange(8, len(module))
-        change = random.randrange(5)
-        if change == 0:
-            module[at] ^= 1 << random.randrange(8)
-        elif change == 1:
-            module[at] = random.choice((0, 1, 0x0B, 0x7F, 0x80, 0xFF))
-        elif change == 2:  # noqa: PLR2004
-            module[at] = random.randrange(256)
-        elif change == 3:  # noqa: PLR2004
-            module[at : at + random.randrange(3)] = random.randbytes(random.randrange(3))
-        else:
-            module[at:at] = bytes(module[at : at + random.randrange(9)])
-        if len(module) <= 9:  # noqa: PLR2004
-            break
+        at = random.randrange(8, max(9, len(module)))
+        module[at : at + random.choice((0, 1, 1, 1, 2))] = _patch(random, bytes(module[at : at + 9]))
     return bytes(module)
+
+
+def _patch(random: Random, present: bytes) -> bytes:
+    """What comes in the place of a byte or so."""
+    return random.choice(
+        (
+            bytes([random.choice((0, 1, 0x0B, 0x7F, 0x80, 0xFF))]),
+            bytes([(present or b"a")[0] ^ 1 << random.randrange(8)]),
+            random.randbytes(random.randrange(3)),
+            present[: random.randrange(10)],
+        )
+    )
 
 
 _CODE = 10
@@ -656,6 +717,10 @@ def megabytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
+_WARM = 20
+"""After so many cases the process has what it keeps."""
+
+
 class Hunt:
     """Runs cases, and keeps count."""
 
@@ -681,7 +746,7 @@ class Hunt:
         except Exception as error:  # noqa: BLE001 - what is looked for
             where = traceback.extract_tb(error.__traceback__)[-1]
             self._failed(f"{type(error).__name__} at {where.filename}:{where.lineno}", name, content, error)
-        if sum(self.cases.values()) > 20 and max(before, self.base) + self.bound < megabytes():
+        if sum(self.cases.values()) > _WARM and max(before, self.base) + self.bound < megabytes():
             self._failed(f"grew from {before} to {megabytes()} MiB", name, content, None)
             self.base = megabytes()
         self.cases[kind] += 1

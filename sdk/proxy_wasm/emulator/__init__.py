@@ -7,7 +7,14 @@ gives a `Plugin`, and a plugin passes whole exchanges (`Plugin.exchange`) or a s
 
 from proxy_wasm.emulator.clock import Clock
 from proxy_wasm.emulator.emulator import Emulator
-from proxy_wasm.emulator.errors import ConfigurationRejected, EmulatorError, ModuleRefused, StreamPaused, VmFailed
+from proxy_wasm.emulator.errors import (
+    ConfigurationRejected,
+    EmulatorError,
+    ModuleRefused,
+    NeverIdle,
+    StreamPaused,
+    VmFailed,
+)
 from proxy_wasm.emulator.exchange import Exchange, Request, UpstreamRequest, UpstreamResponse
 from proxy_wasm.emulator.failure_policy import FailurePolicy
 from proxy_wasm.emulator.guest import GuestFactory
@@ -31,6 +38,7 @@ __all__ = [
     "HttpStream",
     "LogRecord",
     "ModuleRefused",
+    "NeverIdle",
     "Plugin",
     "Request",
     "SharedState",

@@ -18,13 +18,13 @@ import wasmtime
 from proxy_wasm.abi.enums import LogLevel, Status
 from proxy_wasm.abi.hostcalls import HostError
 from proxy_wasm.abi.signatures import HOST_MODULE, CoreSignature, Hostcall, Wire
-from proxy_wasm.emulator.guest import Guest, GuestFailed, GuestHost, restricted
+from proxy_wasm.emulator.errors import ModuleRefused
+from proxy_wasm.emulator.guest import MAX_MEMORY, Guest, GuestFailed, GuestHost, restricted
 from proxy_wasm.emulator.observer import Results
 from proxy_wasm.emulator.wasi import WASI, WASI_MODULES, Wasi
 from proxy_wasm.emulator.wasm_memory import GuestMemory
 from proxy_wasm.emulator.wasm_module import (
     ALLOCATORS,
-    MAX_MEMORY,
     RUNTIME,
     CompiledModule,
     imports,
@@ -47,6 +47,8 @@ NOT_CAPABLE = 76
 """What a function of WASI returns that the module is not allowed."""
 
 _FRAMES = 20
+_MAX_TABLE = 10_000_000
+"""Elements that a table may have, as in V8."""
 _U32 = 0xFFFFFFFF
 _MASKS = {"i32": _U32, "i64": 0xFFFFFFFFFFFFFFFF}
 _SIGNED = {Wire.S32: 32, Wire.S64: 64}
@@ -62,6 +64,7 @@ _CAUSES = {
     wasmtime.TrapCode.BAD_CONVERSION_TO_INTEGER: "float unrepresentable in integer range",
 }
 """Why guests trap, in V8's words."""
+_OUT_OF_STACK = "Uncaught RangeError: Maximum call stack size exceeded"
 _LARGEST = {"map_type": 7, "buffer_type": 8, "level": 5}
 """Parameters that are looked at before memory is, and their largest values."""
 _FORMATS = {Wire.U32: "<I", Wire.S32: "<i", Wire.U64: "<Q", Wire.S64: "<q"}
@@ -77,12 +80,13 @@ class WasmGuest(Guest):
     def __init__(self, compiled: CompiledModule, host: GuestHost) -> None:
         self._host = host
         self._version = compiled.version
-        self._allowed: frozenset[str] | None = None
+        self._allowed: frozenset[str] | None = WHILE_INITIALIZING
+        self._wasm_memory: wasmtime.Memory | None = None
         self._store = wasmtime.Store(compiled.engine)
-        self._store.set_limits(memory_size=MAX_MEMORY)
+        self._store.set_limits(memory_size=MAX_MEMORY, table_elements=_MAX_TABLE)
         self._memory = GuestMemory(self._locate)
         self._wasi = Wasi(self._memory, host)
-        instance, self._wasm_memory = self._instantiate(compiled.engine, compiled.module)
+        instance = self._instantiate(compiled.engine, compiled.module)
         self._exports = dict(instance.exports(self._store))
         for export in self._exports.values():
             if isinstance(export, wasmtime.Memory):
@@ -95,7 +99,6 @@ class WasmGuest(Guest):
         }
 
     def start(self) -> None:
-        self._allowed = WHILE_INITIALIZING
         functions = [name for name in self._exports if self._function(name) is not None]
         try:
             for name in initializers(functions):
@@ -139,6 +142,8 @@ class WasmGuest(Guest):
             raise GuestFailed(msg) from None
         except wasmtime.Trap as trap:
             raise GuestFailed(_backtrace(trap)) from None
+        except RecursionError:  # a hostcall called the guest, which made a hostcall, and so on
+            raise GuestFailed(_OUT_OF_STACK) from None
         except wasmtime.WasmtimeError as error:
             raise GuestFailed(str(error).rstrip()) from None
 
@@ -151,27 +156,34 @@ class WasmGuest(Guest):
 
     # What the module imports.
 
-    def _instantiate(
+    def _instantiate(self, engine: wasmtime.Engine, module: wasmtime.Module) -> wasmtime.Instance:
+        """The instance; `ModuleRefused` where it asks for too much, or traps before it is one."""
+        try:
+            return wasmtime.Instance(self._store, module, self._provided(engine, module))
+        except (_Restricted, RecursionError, wasmtime.Trap, wasmtime.WasmtimeError) as error:
+            msg = f"Failed to create new Wasm instance: {error}"
+            raise ModuleRefused(msg) from error
+
+    def _provided(
         self, engine: wasmtime.Engine, module: wasmtime.Module
-    ) -> tuple[wasmtime.Instance, wasmtime.Memory | None]:
-        """The instance, and the memory that the host has made for it, if it imports one."""
+    ) -> list[wasmtime.Func | wasmtime.Memory | wasmtime.Table]:
+        """What the module imports; a memory among it becomes the guest's."""
         # wasmtime keeps host functions in a table of the process: they must not keep their guest alive.
         guest: weakref.ref[WasmGuest] = weakref.ref(self)
         functions = self._functions(guest)
         signatures = imports(self._version)
-        memory: wasmtime.Memory | None = None
         provided: list[wasmtime.Func | wasmtime.Memory | wasmtime.Table] = []
         for entry in module.imports:
             kind = entry.type
             if isinstance(kind, wasmtime.MemoryType):
-                memory = wasmtime.Memory(self._store, kind)
-                provided.append(memory)
+                self._wasm_memory = wasmtime.Memory(self._store, kind)
+                provided.append(self._wasm_memory)
             elif isinstance(kind, wasmtime.TableType):
                 provided.append(wasmtime.Table(self._store, kind, None))
             else:
                 key = entry.module, entry.name or ""
                 provided.append(wasmtime.Func(self._store, _type(engine, signatures[key]), functions[key]()))
-        return wasmtime.Instance(self._store, module, provided), memory
+        return provided
 
     def _functions(self, guest: "weakref.ref[WasmGuest]") -> dict[tuple[str, str], Callable[[], Callable[..., object]]]:
         """What makes the function behind each import that there may be."""
@@ -306,7 +318,7 @@ def _backtrace(trap: wasmtime.Trap) -> str:
 
 def _cause(trap: wasmtime.Trap) -> str:
     if trap.trap_code == wasmtime.TrapCode.STACK_OVERFLOW:
-        return "Uncaught RangeError: Maximum call stack size exceeded"
+        return _OUT_OF_STACK
     known = _CAUSES.get(trap.trap_code) if trap.trap_code is not None else None
     return f"Uncaught RuntimeError: {known or trap.message.rpartition('Caused by:')[2].strip()}"
 

@@ -4,7 +4,8 @@
     ├── ModuleRefused           a proxy would not load the module
     ├── ConfigurationRejected   the plugin refused its configuration
     ├── VmFailed                the guest trapped while it started
-    └── StreamPaused            an exchange that can never end
+    ├── StreamPaused            an exchange that can never end
+    └── NeverIdle               callbacks that cause each other for ever
 
 A trap during traffic raises nothing: it fails the VM, and streams are answered with 503, as in a proxy.
 """
@@ -43,3 +44,7 @@ class VmFailed(StartRefused):
 
 class StreamPaused(EmulatorError):  # noqa: N818 - says what happened
     """The filter paused the stream and nothing is left that could continue it: a client would wait for its timeout."""
+
+
+class NeverIdle(EmulatorError):  # noqa: N818 - says what happened
+    """Each of the guest's callbacks causes another, by a callout that is answered at once, or by a queue: a proxy would be busy with them for ever."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from proxy_wasm.abi.enums import Status
 from proxy_wasm.abi.hostcalls import HostError
+from proxy_wasm.emulator.guest import MAX_MEMORY
 from proxy_wasm.emulator.properties import FilterState
 from proxy_wasm.protobuf import Message, encode
 
@@ -58,11 +59,13 @@ def _text(message: Message, number: int) -> str:
 def _uncompress(arguments: bytes) -> bytes:
     decompressor = zlib.decompressobj()
     try:
-        data = decompressor.decompress(arguments)
+        data = decompressor.decompress(arguments, MAX_MEMORY)
     except zlib.error:
         raise _refuse(Status.SERIALIZATION_FAILURE) from None
-    if not decompressor.eof:
+    if not decompressor.eof and not decompressor.unconsumed_tail:
         raise _refuse(Status.SERIALIZATION_FAILURE)
+    if not decompressor.eof:  # more than the guest could take
+        raise _refuse(Status.INVALID_MEMORY_ACCESS)
     return data
 
 

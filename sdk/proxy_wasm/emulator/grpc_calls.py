@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote_from_bytes
 
 from proxy_wasm import protobuf
 from proxy_wasm.abi.enums import MapType, Status
@@ -35,11 +35,13 @@ from proxy_wasm.emulator.clusters import Absent, Answering, Closing, Cluster, Gr
 from proxy_wasm.emulator.exchange import UpstreamRequest, UpstreamResponse
 from proxy_wasm.emulator.header_map import HeaderMap, Headers, to_bytes, to_text
 from proxy_wasm.emulator.local_response import LocalResponse, grpc_status_of
+from proxy_wasm.emulator.numerals import number_in
 
 if TYPE_CHECKING:
     from proxy_wasm.emulator.plugin import Plugin
 
 _OK, _INTERNAL, _UNAVAILABLE, _UNKNOWN = 0, 13, 14, 2
+_U32 = 0xFFFFFFFF
 _UPSTREAM = "via_upstream"
 _NO_HOSTS = LocalResponse(503, body=b"no healthy upstream", details="no_healthy_upstream")
 _PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
@@ -360,8 +362,8 @@ class _Call:
         """What answered speaks no gRPC, unless all it says is a gRPC status."""
         headers = framing.response_headers(response, is_head=False)
         if not response.body and ("grpc-status" in headers or response.status == HTTPStatus.OK):
-            status = headers.get("grpc-status", "")
-            code = int(status) if status.isdecimal() else _UNKNOWN
+            status = number_in(headers.get("grpc-status", ""))
+            code = _UNKNOWN if status is None else status & _U32
             self._end_without_headers(headers, code, _with_details(headers.get("grpc-message", ""), _UPSTREAM))
         elif response.status != HTTPStatus.OK:
             self._end_without_headers(HeaderMap(), grpc_status_of(response.status), _UPSTREAM)
@@ -431,7 +433,7 @@ class _ServerSide:
         self._ended = True
         trailers = HeaderMap() if self._began else _response_headers()
         trailers.add("grpc-status", str(status))
-        escaped = quote(message, safe=_PRINTABLE)
+        escaped = quote_from_bytes(to_bytes(message), safe=_PRINTABLE)
         if message:
             trailers.add("grpc-message", escaped)
         _add(trailers, metadata)

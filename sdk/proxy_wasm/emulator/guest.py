@@ -9,6 +9,9 @@ from proxy_wasm.abi.hostcalls import Hostcalls
 from proxy_wasm.emulator.clock import Clock
 from proxy_wasm.emulator.observer import Observer
 
+MAX_MEMORY = 1 << 30
+"""Bytes of memory that a compiled guest may have, as in Envoy."""
+
 
 class GuestFailed(Exception):  # noqa: N818 - says what happened
     """The guest trapped, or what is the same for a native one: an exception left it. The VM is lost."""

@@ -62,6 +62,11 @@ class HeaderMap(MutableMapping[str, str]):
         self.remove(name)
         self.add(name, value)
 
+    def change(self, name: Text, value: Text) -> None:
+        """Give all pairs of `name` another value, each in its place."""
+        changed, replacement = to_bytes(name).lower(), to_bytes(value)
+        self._pairs[:] = [(present, replacement if present == changed else old) for present, old in self._pairs]
+
     def remove(self, name: Text) -> None:
         """Remove all values of `name`, if there are any."""
         unwanted = to_bytes(name).lower()

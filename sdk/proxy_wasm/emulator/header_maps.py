@@ -48,9 +48,7 @@ def add(headers: HeaderMap, name: bytes, value: bytes, joined: frozenset[bytes])
     if not present:
         headers.add(name, value)
         return
-    whole = b",".join(part for part in (present[0], value) if part)
-    pairs = [(key, whole if key == name else old) for key, old in headers.raw]
-    replace(headers, pairs, frozenset())
+    headers.change(name, b",".join(part for part in (present[0], value) if part))
 
 
 def replace(headers: HeaderMap, pairs: Iterable[tuple[bytes, bytes]], joined: frozenset[bytes]) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from proxy_wasm.abi.enums import LogLevel
-from proxy_wasm.emulator.header_map import to_text
+from proxy_wasm.emulator.header_map import to_bytes, to_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,4 +43,4 @@ class Log(list[LogRecord]):
 
     def complain(self, message: str, *, root_id: str = "", context_id: int = 0) -> None:
         """Note, as the host, a mistake that a real proxy would not mention."""
-        self.write(LogLevel.WARN, message.encode(), root_id=root_id, context_id=context_id, from_host=True)
+        self.write(LogLevel.WARN, to_bytes(message), root_id=root_id, context_id=context_id, from_host=True)

@@ -15,6 +15,7 @@ from proxy_wasm.abi.header_map import encode_pairs
 from proxy_wasm.abi.hostcalls import HostError
 from proxy_wasm.emulator import messages
 from proxy_wasm.emulator.header_map import HeaderMap, to_bytes, to_text
+from proxy_wasm.emulator.numerals import number_in
 
 Value: TypeAlias = (
     "str | bytes | bool | int | float | datetime | timedelta | Mapping[str, Value] | Sequence[Value] | HeaderMap"
@@ -80,7 +81,8 @@ def _step(value: Value, part: str) -> Found:
         return value.get(part)
     if isinstance(value, str | bytes | bool | int | float | datetime | timedelta):
         return None
-    return value[int(part)] if part.isdecimal() and int(part) < len(value) else None
+    index = number_in(part)
+    return value[index] if index is not None and index < len(value) else None
 
 
 def split_path(path: bytes) -> list[bytes]:

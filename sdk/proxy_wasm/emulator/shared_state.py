@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 
 from proxy_wasm.abi.enums import Status
 from proxy_wasm.abi.hostcalls import HostError
+from proxy_wasm.emulator.errors import NeverIdle
 from proxy_wasm.emulator.metrics import MetricStore
+
+_MOST_POSTED = 100_000
 
 
 class SharedData:
@@ -93,6 +96,11 @@ class SharedState:
         self._posted.appendleft(action)
 
     def run_posted(self) -> None:
-        """The event is over: do what waited for that, and what these actions post in turn."""
-        while self._posted:
+        """The event is over: do what waited for that, and what these actions post in turn. Raises `NeverIdle` where that has no end."""
+        for _ in range(_MOST_POSTED):
+            if not self._posted:
+                return
             self._posted.popleft()()
+        self._posted.clear()
+        msg = f"{_MOST_POSTED} callbacks and answers followed from one event, and there is no end: does the guest call out, or fill a queue, whenever it is told of an answer, or of the queue?"
+        raise NeverIdle(msg)

@@ -36,7 +36,7 @@ def verify(hash_function: str, public_key: bytes, signature: bytes, text: bytes)
             key.verify(signature, text, ec.ECDSA(algorithm))
         else:
             return "Failed to initialize digest verify."
-    except InvalidSignature:
+    except (InvalidSignature, ValueError):
         return "Failed to verify digest. Error code: 0"
     return None
 
@@ -51,8 +51,11 @@ def sign(hash_function: str, private_key: bytes, text: bytes) -> tuple[bytes, st
         key = load(private_key, None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return b"", "Invalid key type: private key required for signing operation."
-    if isinstance(key, rsa.RSAPrivateKey):
-        return key.sign(text, padding.PKCS1v15(), algorithm), None
-    if isinstance(key, ec.EllipticCurvePrivateKey):
-        return key.sign(text, ec.ECDSA(algorithm)), None
+    try:
+        if isinstance(key, rsa.RSAPrivateKey):
+            return key.sign(text, padding.PKCS1v15(), algorithm), None
+        if isinstance(key, ec.EllipticCurvePrivateKey):
+            return key.sign(text, ec.ECDSA(algorithm)), None
+    except ValueError:  # an RSA key that is too short for the digest
+        return b"", "Failed to create signature."
     return b"", "Invalid private key: key data is corrupted or malformed."

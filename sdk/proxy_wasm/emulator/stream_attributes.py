@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from proxy_wasm.emulator.header_map import HeaderMap
 from proxy_wasm.emulator.local_response import grpc_status_of
+from proxy_wasm.emulator.numerals import number_in
 from proxy_wasm.emulator.properties import Group, Tree, Value
 
 if TYPE_CHECKING:
@@ -83,9 +84,9 @@ def _request(stream: "HttpStream") -> Group:
         attributes["duration"] = stream.vm.clock.time_nanoseconds - stream.start_time
     if headers is None:
         return attributes
-    content_length = headers.get("content-length", "")
-    if content_length.isdecimal():
-        attributes["size"] = int(content_length)
+    content_length = number_in(headers.get("content-length", ""))
+    if content_length is not None:
+        attributes["size"] = content_length
     attributes["headers"] = headers
     attributes["headers_bytes"] = headers.byte_size
     attributes["total_size"] = size + headers.byte_size
@@ -123,7 +124,7 @@ def _response(stream: "HttpStream") -> Group:
 def _grpc_status(stream: "HttpStream", headers: HeaderMap | None, trailers: HeaderMap | None) -> int | None:
     """What the response says, else what its HTTP status stands for: Envoy gives one to every response."""
     for said in (trailers, headers):
-        value = "" if said is None else said.get("grpc-status", "")
-        if value.isdecimal():
-            return int(value)
+        status = None if said is None else number_in(said.get("grpc-status", ""))
+        if status is not None:
+            return status
     return None if stream.response_code is None else grpc_status_of(stream.response_code)

@@ -207,5 +207,12 @@ class Vm:
             self._after_call.clear()
         finally:
             self._current, self._effective, self.stop_iteration = outer
-        while self._after_call:
-            self._after_call.popleft()()
+        self._do_after_call(function)
+
+    def _do_after_call(self, function: str) -> None:
+        try:
+            while self._after_call:
+                self._after_call.popleft()()
+        except RecursionError:
+            self._after_call.clear()
+            self.crash(function, "what follows from it calls it again, without end")

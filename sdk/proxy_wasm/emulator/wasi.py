@@ -22,7 +22,6 @@ _SUCCESS, _BADF, _FAULT, _INVAL, _NOENT, _NOSYS, _NOTDIR, _NOTSUP = 0, 8, 21, 28
 _RIGHT_TO_WRITE = 64
 _LEVELS = {1: LogLevel.INFO, 2: LogLevel.ERROR}
 _CLOCKS = 2
-_IOVEC = 8
 
 _PARAMETERS: dict[str, str] = {
     "args_get": "ii",
@@ -155,14 +154,19 @@ class Wasi:
             raise
 
     def fd_write(self, fd: int, vectors: int, count: int, written: int) -> int:
-        """Standard output is logged at info, standard error at error: a message a call, less one newline at its end."""
+        """Standard output is logged at info, standard error at error: a message a call, less one newline at its end.
+
+        Vectors that overlap can make a message of any size: one that is larger than the guest's memory is refused here, where Envoy takes what
+        memory it gets and then crashes.
+        """
         if fd not in _LEVELS:
             return _BADF
         data = bytearray()
-        for index in range(count):
-            pointer, size = self._memory.read_u32s(vectors + _IOVEC * index, 2)
+        for pointer, size in self._memory.read_pairs(vectors, count):
             if size:
                 data += self._memory.read(pointer, size)
+                if len(data) > self._memory.size:
+                    return _INVAL
         if data:
             self._host.write(_LEVELS[fd], bytes(data).removesuffix(b"\n"))
         self._memory.write_u32(written, len(data))

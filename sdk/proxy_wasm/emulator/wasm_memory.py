@@ -1,14 +1,18 @@
 """A compiled guest's memory, read and written through its address: wasmtime's own slices copy byte by byte."""
 
 import ctypes
-from collections.abc import Callable
-from struct import unpack
+from collections.abc import Callable, Iterator
+from struct import iter_unpack
 
 from proxy_wasm.abi.enums import Status
 from proxy_wasm.abi.hostcalls import HostError
 
 Locate = Callable[[], tuple[int, int]]
 """Gives the memory's address and size as they are now: both change when the guest grows it."""
+
+_PAIR = 8
+_BLOCK = 1 << 16
+"""Bytes that are read at once where a guest names how many."""
 
 
 class GuestMemory:
@@ -23,8 +27,16 @@ class GuestMemory:
         address = self._address(pointer, size)
         return ctypes.string_at(address, size) if size else b""
 
-    def read_u32s(self, pointer: int, count: int) -> tuple[int, ...]:
-        return unpack(f"<{count}I", self.read(pointer, 4 * count))
+    def read_pairs(self, pointer: int, count: int) -> Iterator[tuple[int, int]]:
+        """`count` pairs of `u32`."""
+        self._address(pointer, _PAIR * count)
+        for start in range(0, _PAIR * count, _BLOCK):
+            yield from iter_unpack("<II", self.read(pointer + start, min(_BLOCK, _PAIR * count - start)))
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory as it is now."""
+        return self._locate()[1]
 
     def write(self, pointer: int, data: bytes) -> None:
         ctypes.memmove(self._address(pointer, len(data)), data, len(data))

@@ -35,9 +35,6 @@ programs of `tests/inside` come to an end on 640 KiB of wasmtime's frames (x86-6
 processors. It must fit, with the Python that calls the guest, into the stack of the calling thread: 8 MiB mostly.
 """
 
-MAX_MEMORY = 1 << 30
-"""Bytes of memory that a guest may have, as in Envoy."""
-
 ALLOCATORS = ("malloc", MEMORY_ALLOCATE_EXPORT)
 """The export that gives the host memory: the first there is, as in Envoy."""
 
