@@ -4,6 +4,8 @@ import pytest
 
 from proxy_wasm.testing import Proxy, StartProxy
 
+pytestmark = pytest.mark.strict
+
 CREDENTIALS = ("authorization", "Basic YWxpY2U6c2VjcmV0")
 
 CONFIGURATION = {

@@ -10,6 +10,8 @@ from proxy_wasm.testing import ConfigurationRejected, StartProxy
 
 Rule = Mapping[str, Any]
 
+pytestmark = pytest.mark.strict
+
 METHODS = ["GET", "POST"]
 CREDENTIALS = ["ok:test", "admin:admin", "admin2:admin2", "YWRtaW4zOmFkbWluMw=="]
 

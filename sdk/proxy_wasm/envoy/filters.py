@@ -25,7 +25,6 @@ import json
 import os
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -63,7 +62,6 @@ UPDATE_SECONDS = 120
 RECORD_SECONDS = 5
 """How long a stream may take to end after its client has left."""
 
-_PATIENCE_STEP = 0.02
 _WORKER_LISTENER = "worker"
 _TCP_CLUSTER = "tcp-upstream"
 _CREATED = r"^listener_manager\.listener_create_success$"
@@ -183,12 +181,9 @@ class RunningFilter:
         """
         return self._envoy.metrics(self)
 
-    def remove(self, is_over: Callable[[], bool] = bool, patience: float = 0.0) -> None:
-        """Take the filter, its VMs and its clusters out of Envoy.
-
-        Until `is_over`, or `patience` seconds have passed, its observers go on hearing of it.
-        """
-        self._envoy.remove(self, is_over, patience)
+    def remove(self) -> None:
+        """Take the filter, its VMs and its clusters out of Envoy."""
+        self._envoy.remove(self)
 
 
 class FilteredConnection(TcpConnection):
@@ -367,7 +362,7 @@ class FilteringEnvoy:
         self._read_log()
         added.address = address
 
-    def remove(self, removed: RunningFilter, is_over: Callable[[], bool] = bool, patience: float = 0.0) -> None:
+    def remove(self, removed: RunningFilter) -> None:
         """See `RunningFilter.remove`."""
         with self._lock:
             if self._filters.get(removed.name) is not removed:
@@ -381,10 +376,6 @@ class FilteringEnvoy:
                     self._update_listeners()
                     self.process.wait_for(lambda: self._stat(_DRAINING) == 0, "end a listener", UPDATE_SECONDS)
                     self.refresh_log()
-                    deadline = time.monotonic() + patience
-                    while not is_over() and time.monotonic() < deadline:
-                        time.sleep(_PATIENCE_STEP)
-                        self.refresh_log()
             finally:
                 self._current = None
                 self._forget(removed)

@@ -56,8 +56,6 @@ _CONNECTION_TIMEOUT = 30.0
 """Seconds until something awaited on a connection must have come."""
 _CLOSING_TIME = 0.3
 """Seconds within which a connection that is being closed is noticed to be."""
-_PLUGIN_CLOSING_TIME = 5.0
-"""Seconds that a plugin which asks for time gets when it is stopped."""
 _PROPERTY = "property "
 _SIZES = {
     "request wire": "%UPSTREAM_WIRE_BYTES_SENT%",
@@ -239,8 +237,9 @@ class EnvoyPlugin:
         return [*self._watches.faults(), *said, *self._misframed]
 
     def stop(self) -> None:
-        self._running.remove(self._watches.worker.is_over, _PLUGIN_CLOSING_TIME)
-        self._watches.worker.finish()
+        self._running.remove()
+        # Envoy drops a VM whose last plugin asks for more time.
+        self._watches.worker.finish(was_waited_for=False)
         if self._probe is not None:
             self._probe.stop()
         if self._settings.isolated:

@@ -171,17 +171,18 @@ class Watch:
         """How many callouts, of one plugin or of all, are under way: calls not answered, gRPC streams not closed."""
         return sum(plugin_id in (None, callout.plugin_id) for callout in self._callouts.values())
 
-    def is_over(self) -> bool:
-        """Whether nothing lives any more."""
-        return not self._contexts
+    def finish(self, plugin_id: int | None = None, *, was_waited_for: bool = True) -> None:
+        """A plugin, or all of them, is gone from its proxy: whatever is left of it is a fault.
 
-    def finish(self, plugin_id: int | None = None) -> None:
-        """A plugin, or all of them, is gone from its proxy: whatever is left of it is a fault."""
+        `was_waited_for` says whether one that asked for more time has had it.
+        """
         for context_id, context in list(self._contexts.items()):
             of_plugin = context.parent or context_id
             if plugin_id not in (None, of_plugin):
                 continue
             del self._contexts[context_id]
+            if context.asked_for_time and not was_waited_for:
+                continue
             what = f"the context of a stream ({context_id})" if context.parent else "the plugin context"
             why = "on_done asked for more time, and proxy_done was never called" if context.asked_for_time else ""
             problem = f"{what} is left: {why or f'{self._last_callback} never came'}"
