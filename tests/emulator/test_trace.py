@@ -15,6 +15,7 @@ from proxy_wasm.emulator import Clock, Emulator, HeaderMap, Request, UpstreamRes
 from proxy_wasm.emulator.clusters import Answering
 from proxy_wasm.emulator.native_guest import callbacks_guest
 from proxy_wasm.tracing import Pairs, Recorder, Trace, TracedCallback, TracedHostcall, TracedLog, html, text
+from proxy_wasm.tracing.events import Moment
 
 HOSTILE = "</title><script>alert(1)</script>\x1b[31m\"'&\u202e"
 HEADER = HOSTILE.replace("\x1b", "")
@@ -281,6 +282,16 @@ def test_what_was_logged_before_a_trace_began_is_not_in_it() -> None:
     recorder.restart()
     emulator.log.write(LogLevel.INFO, b"after")
     assert [record.message for record in recorder.trace().logs] == ["after"]
+
+
+def test_where_the_clock_is_real_time_only_what_passes_between_callbacks_is_told_of() -> None:
+    moment = Moment(1_000_000, 1_000_000)
+    slow = TracedCallback(moment, 5_000_000, "on_tick", (), None)
+    soon, late = (TracedLog(Moment(at, at), LogLevel.INFO, "") for at in (6_500_000, 9_000_000))
+    page = Trace((slow, soon, late)).html()
+    assert page.count(" later, by the clock of the proxy") == 2
+    assert "1.0 ms later" in page
+    assert "2.5 ms later" in page
 
 
 def test_an_empty_trace_is_shown_too() -> None:

@@ -119,6 +119,10 @@ class _Timeline:
             if event.at.clock - clock >= _MILLISECOND:
                 yield f'<div class="pause">{duration(event.at.clock - clock)} later, by the clock of the proxy</div>'
             clock = event.at.clock
+            if (
+                isinstance(event, TracedCallback) and event.at.clock == event.at.real
+            ):  # real time, which moves meanwhile
+                clock += event.duration
             self._shift = busy - event.at.real
             if isinstance(event, TracedCallback):
                 busy += event.duration
