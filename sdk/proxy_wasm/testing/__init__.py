@@ -7,6 +7,7 @@ from proxy_wasm.abi.enums import LogLevel
 from proxy_wasm.emulator import (
     ConfigurationRejected,
     Exchange,
+    FailurePolicy,
     LogRecord,
     ModuleRefused,
     StreamPaused,
@@ -43,6 +44,7 @@ __all__ = [
     "Connection",
     "Exchange",
     "Extension",
+    "FailurePolicy",
     "Fault",
     "GrpcCall",
     "GrpcRefusal",
