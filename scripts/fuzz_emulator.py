@@ -370,7 +370,7 @@ class Program:
             )
         if random.random() < self._hurts:
             return random.choice(_NUMBERS)
-        return random.choice(_SENSIBLE.get(parameter, range(12)))
+        return random.choice(_SENSIBLE.get(parameter, range(9)))
 
 
 _ENDING = frozenset({"proxy_close_stream", "proxy_send_local_response", "proxy_continue_stream", "proxy_done"})
@@ -402,14 +402,20 @@ _MAKERS: dict[str, Callable[[Random], bytes]] = {
     "vm_id": _some(b""),
 }
 _SENSIBLE: dict[str, tuple[int, ...] | range] = {
-    "map_type": range(8),
     "buffer_type": range(9),
     "stream_type": range(4),
     "level": range(6),
     "status_code": (200, 204, 302, 404, 500, 0, 1000),
     "grpc_status": (0, 5, 16, 17, 0xFFFFFFFF),
-    "period": (0, 1, 10, 1000),
-    "metric_id": range(16),
+    "period": (0, 100, 1000),
+    "metric_id": range(3, 15),
+    "metric_type": range(3),
+    "queue_id": (1, 1, 2),
+    "map_type": (0, 0, 0, 1, 2, 2, 2, 3, 4, 5, 6, 7),
+    "call_id": range(1, 9),
+    "stream_id": range(1, 9),
+    "cas": (0, 0, 1, 2),
+    "context_id": range(5),
     "start": (0, 0, 1, 5, 100),
     "timeout_milliseconds": (0, 1, 100, 1000),
 }
@@ -449,7 +455,7 @@ def drive(random: Random, factory: GuestFactory, program: bytes, statuses: Statu
         plugin = emulator.start_plugin(random.randbytes(random.randrange(20)))
         for _ in range(3):
             with suppress(EmulatorError):
-                random.choice((_exchange, _exchange, _connection, _tick))(random, plugin)
+                random.choice((_exchange, _exchange, _exchange, _connection, _tick))(random, plugin)
         emulator.close()
         emulator.clock.advance(1)
 
@@ -464,7 +470,7 @@ def _exchange(random: Random, plugin: Plugin) -> None:
         trailers=trailers,
     )
     answer = UpstreamResponse(random.choice((200, 204, 304, 500)), HeaderMap({"x-b": "c"}), b"answer" * 9, trailers)
-    plugin.exchange(request, lambda _: answer, chunk_size=random.choice((0, 7)), timeout=1)
+    plugin.exchange(request, lambda _: answer, chunk_size=random.choice((0, 777)), timeout=1)
 
 
 def _connection(random: Random, plugin: Plugin) -> None:
@@ -477,7 +483,7 @@ def _connection(random: Random, plugin: Plugin) -> None:
 
 
 def _tick(random: Random, plugin: Plugin) -> None:
-    plugin.vm.clock.advance(random.choice((0.01, 1)))
+    plugin.vm.clock.advance(random.choice((0.01, 0.2)))
     plugin.call_function(random.choice(_NUMBERS) & 0xFFFFFFFF, blob(random))
     plugin.queue_ready(1)
     plugin.vm.shared.run_posted()
@@ -643,7 +649,7 @@ def damaged(random: Random) -> bytes:
     if how == 4:  # noqa: PLR2004
         other = random.choice(corpus())
         return bytes(module[: random.randrange(len(module))] + other[random.randrange(len(other)) :])
-    for _ in range(random.choice((0, 1, 1, 1, 2, 5))):
+    for _ in range(random.choice((0, 1, 1, 1, 1, 2, 3))):
         at = random.randrange(8, max(9, len(module)))
         module[at : at + random.choice((0, 1, 1, 1, 2))] = _patch(random, bytes(module[at : at + 9]))
     return bytes(module)

@@ -47,6 +47,8 @@ NOT_CAPABLE = 76
 """What a function of WASI returns that the module is not allowed."""
 
 _FRAMES = 20
+_MAX_DEPTH = 24
+"""Hostcalls that call the module back, which makes another: more, and Python's own stack would overflow before that of the guest."""
 _MAX_TABLE = 10_000_000
 """Elements that a table may have, as in V8."""
 _U32 = 0xFFFFFFFF
@@ -81,6 +83,8 @@ class WasmGuest(Guest):
         self._host = host
         self._version = compiled.version
         self._allowed: frozenset[str] | None = WHILE_INITIALIZING
+        self._depth = 0
+        """How many calls into the module are under way, one within the other."""
         self._wasm_memory: wasmtime.Memory | None = None
         self._store = wasmtime.Store(compiled.engine)
         self._store.set_limits(memory_size=MAX_MEMORY, table_elements=_MAX_TABLE)
@@ -135,6 +139,9 @@ class WasmGuest(Guest):
         return function
 
     def _run(self, function: wasmtime.Func, *arguments: int) -> int | None:
+        if self._depth == _MAX_DEPTH:
+            raise GuestFailed(_OUT_OF_STACK)
+        self._depth += 1
         try:
             return function(self._store, *arguments)
         except _Restricted as error:
@@ -142,10 +149,10 @@ class WasmGuest(Guest):
             raise GuestFailed(msg) from None
         except wasmtime.Trap as trap:
             raise GuestFailed(_backtrace(trap)) from None
-        except RecursionError:  # a hostcall called the guest, which made a hostcall, and so on
-            raise GuestFailed(_OUT_OF_STACK) from None
         except wasmtime.WasmtimeError as error:
             raise GuestFailed(str(error).rstrip()) from None
+        finally:
+            self._depth -= 1
 
     def _locate(self) -> tuple[int, int]:
         if self._wasm_memory is None:
@@ -160,7 +167,7 @@ class WasmGuest(Guest):
         """The instance; `ModuleRefused` where it asks for too much, or traps before it is one."""
         try:
             return wasmtime.Instance(self._store, module, self._provided(engine, module))
-        except (_Restricted, RecursionError, wasmtime.Trap, wasmtime.WasmtimeError) as error:
+        except (_Restricted, wasmtime.Trap, wasmtime.WasmtimeError) as error:
             msg = f"Failed to create new Wasm instance: {error}"
             raise ModuleRefused(msg) from error
 

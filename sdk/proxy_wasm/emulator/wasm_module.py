@@ -53,6 +53,7 @@ RUNTIME: dict[str, CoreSignature] = {
 
 _MISSING = "Failed to load Wasm module due to a missing import: {}"
 _KEPT_IN_PROCESS = 4
+_MAGIC = b"\0asm"
 _FILE = "machine-code"
 
 
@@ -127,6 +128,9 @@ def _from_cache_or_compiler(module: bytes, key: str, engine: wasmtime.Engine) ->
 
 
 def _compile(module: bytes, engine: wasmtime.Engine) -> wasmtime.Module:
+    if not module.startswith(_MAGIC):  # wasmtime would take text, too
+        msg = "Failed to load Wasm bytecode: it does not begin as a module does"
+        raise ModuleRefused(msg)
     try:
         return wasmtime.Module(engine, module)
     except wasmtime.WasmtimeError as error:
