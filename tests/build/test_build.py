@@ -93,7 +93,7 @@ def test_the_module_is_what_hosts_load(shared: Shared) -> None:
     assert found.abi_version == "0.2.1"
     assert {item.name.partition(".")[0] for item in found.imports} <= {"env", "wasi_snapshot_preview1"}
     assert "proxy_on_request_headers" in {item.name for item in found.exports}
-    assert "proxy_on_tick" not in {item.name for item in found.exports}
+    assert "proxy_on_request_body" not in {item.name for item in found.exports}
     assert "custom name" in {part.name for part in found.sections}
 
 
