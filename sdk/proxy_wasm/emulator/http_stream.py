@@ -35,6 +35,7 @@ from proxy_wasm.emulator.half_stream import (
 )
 from proxy_wasm.emulator.header_map import HeaderMap, Headers, to_bytes
 from proxy_wasm.emulator.local_response import LocalResponse
+from proxy_wasm.emulator.numerals import number_in
 from proxy_wasm.emulator.stream_attributes import stream_attributes
 from proxy_wasm.emulator.upstream_codec import refusal
 
@@ -147,8 +148,7 @@ class HttpStream(Context):
         """The upstream sends headers, `:status` among them."""
         if not self.closed and self.response.headers is None:
             response_headers = HeaderMap(headers)
-            status = response_headers.get(":status", "")
-            self.response_code = int(status) if status.isdecimal() else None
+            self.response_code = number_in(response_headers.get(":status", ""))
             self.details = UPSTREAM_DETAILS
             self.response.receive_headers(response_headers, end_of_stream=end_of_stream)
         self.vm.shared.run_posted()
@@ -355,9 +355,9 @@ class HttpStream(Context):
         if half is self.response:
             for name in HOP_BY_HOP:
                 headers.remove(name)  # what goes to the client has them, but `on_log` does not see them
-            status = headers.get(":status", "").strip().removeprefix("+")
-            if status.isdecimal():
-                self.response_code = int(status)
+            status = number_in(headers.get(":status", "").strip().removeprefix("+"))
+            if status is not None:
+                self.response_code = status
             else:
                 half.headers_sent = False
                 text = "missing required header: :status"
