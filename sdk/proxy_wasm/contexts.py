@@ -47,6 +47,9 @@ REPLACES_REQUEST = 256
 REPLACES_RESPONSE = 512
 OVER = 1024
 """The proxy has told that the stream is over, and will drop it."""
+REQUEST_WAITED = 2048
+"""The request's headers were paused."""
+RESPONSE_WAITED = 4096
 
 Result = Action | int | Coroutine[Any, Any, Action | int | None] | None
 """What a callback of a stream returns: an action, or a coroutine that does."""
@@ -299,7 +302,10 @@ class HttpContext(Context, Generic[PluginT]):
         """The request's headers have arrived; with `end_of_stream` that is all of it."""
 
     def on_request_body(self, body: Body, end_of_stream: bool, /) -> Result:
-        """A chunk of the request's body has arrived. `Action.PAUSE` has the proxy keep it and add the next to it."""
+        """A chunk of the request's body has arrived. `Action.PAUSE` has the proxy keep it and add the next to it.
+
+        Unless overridden it is kept as long as `on_request_headers` has paused the request.
+        """
 
     def on_request_trailers(self, trailers: Headers, /) -> Result:
         """The request's trailers have arrived; that is all of it."""
@@ -311,7 +317,10 @@ class HttpContext(Context, Generic[PluginT]):
         """The response's headers have arrived, from upstream or as a local response; with `end_of_stream` that is all of it."""
 
     def on_response_body(self, body: Body, end_of_stream: bool, /) -> Result:
-        """A chunk of the response's body has arrived. `Action.PAUSE` has the proxy keep it and add the next to it."""
+        """A chunk of the response's body has arrived. `Action.PAUSE` has the proxy keep it and add the next to it.
+
+        Unless overridden it is kept as long as `on_response_headers` has paused the response.
+        """
 
     def on_response_trailers(self, trailers: Headers, /) -> Result:
         """The response's trailers have arrived; that is all of it."""
@@ -348,7 +357,10 @@ class HttpContext(Context, Generic[PluginT]):
 
     @property
     def request_trailers(self) -> Headers:
-        """The request's trailers, in `on_request_trailers`."""
+        """The request's trailers, in `on_request_trailers`; new ones can be made with the end of the body.
+
+        Envoy (1.40) loses the body where the callback that makes them returns `Action.PAUSE`, or waits after that.
+        """
         return self._here().request_trailers
 
     @property

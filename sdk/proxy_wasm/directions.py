@@ -15,13 +15,16 @@ direction are called one after another. For the proxy that means:
 - trailers are held likewise.
 
 The stream goes on by what the callback at hand returns where that is a callback of the same direction, and by a hostcall everywhere else.
+
+Envoy (1.40) loses a body in one case: its headers were paused, and when they go on a body callback holds the body, and the callback for the trailers,
+in the same turn of the event loop, lets all of it go. So the trailers are held too then, and all of it goes on with the next tick.
 """
 
 # This module and the classes that it works for are one machine.
 # pyright: reportPrivateUsage=false
 # ruff: noqa: SLF001
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -34,10 +37,12 @@ from proxy_wasm.contexts import (
     OVER,
     REQUEST_HELD,
     REQUEST_PAUSED,
+    REQUEST_WAITED,
     RESET,
     RESPONSE_HEADERS_HELD,
     RESPONSE_HELD,
     RESPONSE_PAUSED,
+    RESPONSE_WAITED,
     HttpContext,
 )
 from proxy_wasm.host import (
@@ -61,6 +66,13 @@ Stream = HttpContext[Any]
 CONTINUE, PAUSE = int(Action.CONTINUE), int(Action.PAUSE)
 _LAST_ACTION = 4
 """The largest number that Envoy's filter statuses have."""
+_PARTS = {
+    REQUEST_BODY: ("on_request_body",),
+    REQUEST_TRAILERS: ("on_request_body", "on_request_trailers"),
+    RESPONSE_BODY: ("on_response_body",),
+    RESPONSE_TRAILERS: ("on_response_body", "on_response_trailers"),
+}
+"""The callbacks that can let go of what was paused before."""
 
 
 def action_number(action: object) -> int:
@@ -71,6 +83,19 @@ def action_number(action: object) -> int:
         msg = f"returned {type(action).__name__}, {action!r:.100}; a callback returns Action.CONTINUE, Action.PAUSE or None"
         raise TypeError(msg)
     return int(action)
+
+
+def leaves_alone(stream: Stream, phase: int) -> bool:
+    """Whether the stream's class says nothing to this part of a message: what was paused before it then stays so."""
+    return phase in _PARTS and all(getattr(type(stream), name) is getattr(HttpContext, name) for name in _PARTS[phase])
+
+
+def loses_body(state: int, stream_type: StreamType) -> bool:
+    """Whether trailers must not let a paused body go at once; see the module."""
+    lossy = (
+        REQUEST_PAUSED | REQUEST_WAITED if stream_type is StreamType.HTTP_REQUEST else RESPONSE_PAUSED | RESPONSE_WAITED
+    )
+    return state & lossy == lossy
 
 
 class Direction:
@@ -164,6 +189,12 @@ class Directions:
         self._fail = fail
         self._entered: Direction | None = None
         """The direction whose callback the proxy is in."""
+        self.exports: Callable[[], Collection[str]] = tuple
+        """Gives the names of the callbacks that the module exports."""
+        self._checked: set[tuple[type, str]] = set()
+        """Classes, and directions, of which it is known that they can hold the body back."""
+        self._entered_trailers = False
+        """Whether that is the callback for its trailers."""
         self._released = False
         """Whether that callback is to let it go on."""
 
@@ -171,11 +202,13 @@ class Directions:
 
     def begin(self, stream: Stream, coroutine: Any, phase: int, *, ended: bool) -> int:  # noqa: ANN401 - as authors write them
         """What an async callback returns to the proxy; what it raises at once is raised."""
+        if phase in (REQUEST_HEADERS, RESPONSE_HEADERS):
+            self._check_exports(stream, coroutine, phase)
         direction = self._direction(stream, phase)
         direction.ended = ended
         if phase in (REQUEST_BODY, RESPONSE_BODY):
             direction.size = direction.body._held()
-        self._entered, self._released = direction, False
+        self._enter_callback(direction, phase)
         try:
             action = self._carry_out(direction, phase, coroutine)
             if action is not None:
@@ -198,7 +231,7 @@ class Directions:
             direction.size = size
             direction.arrived = True
             direction.ended = direction.ended or ended
-        self._entered, self._released = direction, False
+        self._enter_callback(direction, phase)
         try:
             direction.feed()
             if direction.task is None:
@@ -208,6 +241,24 @@ class Directions:
         finally:
             self._entered = None
             self._unwindow(direction)
+
+    def _check_exports(self, stream: Stream, coroutine: Any, phase: int) -> None:  # noqa: ANN401 - as above
+        """Raise `TypeError` where the body would pass a module that does not export the callback for it, and take the headers along."""
+        kind, part = (type(stream), "request" if phase == REQUEST_HEADERS else "response")
+        if (kind, part) in self._checked:
+            return
+        if f"on_{part}_body" not in self.exports():
+            coroutine.close()
+            msg = (
+                f"returned a coroutine, but is no `async def`: so the module was built without on_{part}_body, and the {part} could go on "
+                f"with its body before the coroutine has ended; write `async def on_{part}_headers`"
+            )
+            raise TypeError(msg)
+        self._checked.add((kind, part))
+
+    def _enter_callback(self, direction: Direction, phase: int) -> None:
+        self._entered, self._released = direction, False
+        self._entered_trailers = phase in (REQUEST_TRAILERS, RESPONSE_TRAILERS)
 
     def _direction(self, stream: Stream, phase: int) -> Direction:
         is_response = phase >= RESPONSE_HEADERS
@@ -277,6 +328,8 @@ class Directions:
             else:
                 self._rest(direction, action)
                 return
+            if leaves_alone(stream, phase):
+                continue
             host.phase = phase
             self._window(direction)
             try:
@@ -305,8 +358,13 @@ class Directions:
         stream = direction.stream
         if action == CONTINUE:
             self._forget(direction)
+            inside = self._entered is direction
+            if inside and self._entered_trailers and loses_body(stream._state, direction.stream_type):
+                stream._state &= ~(RESPONSE_HELD if direction.is_response else REQUEST_HELD)
+                self.let_go_soon(stream, direction.stream_type)
+                return
             stream._state &= ~_all_bits(direction)
-            if self._entered is direction:
+            if inside:
                 self._released = True
             else:
                 with suppress(HostError):  # it may be gone
@@ -314,6 +372,30 @@ class Directions:
         elif not direction.before:
             self._forget(direction)
             stream._state &= ~(RESPONSE_HELD if direction.is_response else REQUEST_HELD)
+
+    def let_go_soon(self, stream: Stream, stream_type: StreamType) -> int:
+        """Let a paused stream go on with the next tick, unless its author does so before; what the callback returns until then."""
+        paused = _held(REQUEST_HEADERS if stream_type is StreamType.HTTP_REQUEST else RESPONSE_HEADERS)
+
+        def is_paused() -> bool:
+            state = stream._state
+            if not state & paused or state & (ANSWERED | RESET | OVER | GONE):
+                return False
+            stream._state = state & ~paused
+            return True
+
+        return self.continue_soon(stream, stream_type, is_paused)
+
+    def continue_soon(self, stream: Stream, stream_type: StreamType, is_paused: Callable[[], bool]) -> int:
+        """As `let_go_soon`, as long as `is_paused` says so."""
+
+        def go_on() -> None:
+            if is_paused():
+                with suppress(HostError):  # it may be gone
+                    self._host.call_for(stream.context_id, self._host.hostcalls.continue_stream, int(stream_type))
+
+        stream._timers().call_later(0, go_on)
+        return PAUSE
 
     # Whatever was woken
 

@@ -32,6 +32,7 @@ In Wasm every exception is caught, `SystemExit` and `KeyboardInterrupt` too. In 
 
 import time
 from collections.abc import Callable, Mapping
+from types import CodeType
 from typing import Any
 
 from proxy_wasm.abi.callbacks import LIFECYCLE_CALLBACKS
@@ -57,10 +58,49 @@ ANSWERING_CALLBACKS = (
 """Callbacks that every module exports: they bring what a plugin has asked for, and cost nothing where it has not."""
 
 
+_FOLLOWING = {
+    "on_request_headers": ("on_request_body", "on_request_trailers"),
+    "on_request_body": ("on_request_trailers",),
+    "on_response_headers": ("on_response_body", "on_response_trailers"),
+    "on_response_body": ("on_response_trailers",),
+}
+"""What else a module has to export where a callback can pause its stream.
+
+Envoy takes a missing callback for one that continues. With `allow_on_headers_stop_iteration` it would let a request go on, headers and all, with the first
+bytes of its body, whatever the headers wait for; and a body that is waited for ends with its trailers, if it has any.
+"""
+_IS_COROUTINE_FUNCTION = 0x80
+"""A flag of code objects: `inspect.CO_COROUTINE`."""
+
+
 def used_callbacks() -> list[str]:
-    """Names of the callbacks that a module has to export: those of every life cycle, those that bring answers, and all that a loaded class overrides."""
-    always = (*LIFECYCLE_CALLBACKS, *ANSWERING_CALLBACKS)
-    return [name for name in _callback_names() if name in always or _is_overridden(name)]
+    """Names of the callbacks that a module has to export.
+
+    They are those of every life cycle, those that bring answers, all that a loaded class overrides, and those that must not pass unseen
+    while one of these has paused its stream.
+    """
+    used = {*LIFECYCLE_CALLBACKS, *ANSWERING_CALLBACKS, *(name for name in _callback_names() if _is_overridden(name))}
+    for name, following in _FOLLOWING.items():
+        if any(_can_pause(derived, name) for derived in _descendants(HttpContext)):
+            used.update(following)
+    return [name for name in _callback_names() if name in used]
+
+
+def _can_pause(kind: type, name: str) -> bool:
+    """Whether a class overrides a callback such that it is `async`, or that `PAUSE` is spoken of in the class or the function's module."""
+    function: Any = getattr(kind, name)
+    if function is getattr(HttpContext, name):
+        return False
+    code: CodeType | None = getattr(function, "__code__", None)
+    if code is None or code.co_flags & _IS_COROUTINE_FUNCTION:
+        return True
+    places = [function.__globals__, *(vars(owner) for owner in kind.__mro__ if not issubclass(HttpContext, owner))]
+    codes = [getattr(value, "__code__", None) for place in places for value in list(place.values())]
+    return any(found is not None and _pauses(found) for found in codes)
+
+
+def _pauses(code: CodeType) -> bool:
+    return "PAUSE" in code.co_names or any(_pauses(inner) for inner in code.co_consts if isinstance(inner, CodeType))
 
 
 def _callback_names() -> list[str]:
@@ -101,6 +141,7 @@ class Dispatcher(HttpCallbacks, TcpCallbacks, PluginCallbacks):
         monotonic: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         super().__init__(plugins, hostcalls, native=native, monotonic=monotonic)
+        self._directions.exports = used_callbacks
         if native:
             for name in _callback_names():
                 setattr(self, name, self._logging(getattr(self, name)))

@@ -19,12 +19,14 @@ from proxy_wasm.contexts import (
     REPLACES_RESPONSE,
     REQUEST_HELD,
     REQUEST_PAUSED,
+    REQUEST_WAITED,
     RESET,
     RESPONSE_HEADERS_HELD,
     RESPONSE_HELD,
     RESPONSE_PAUSED,
+    RESPONSE_WAITED,
 )
-from proxy_wasm.directions import CONTINUE, PAUSE, Stream, action_number
+from proxy_wasm.directions import CONTINUE, PAUSE, Stream, action_number, leaves_alone, loses_body
 from proxy_wasm.errors import BodyTooLargeError
 from proxy_wasm.failed_streams import Answered, Closed, NotMadeError, Passed
 from proxy_wasm.failures import forget_locals, is_for_the_test, report
@@ -46,6 +48,9 @@ FAILURE_DETAILS = b"python_exception"
 
 _TOO_LARGE_STATUS = {False: 413, True: 502}
 _TOO_LARGE_DETAILS = {False: b"request_body_too_large", True: b"response_body_too_large"}
+
+
+_TRAILERS = (REQUEST_TRAILERS, RESPONSE_TRAILERS)
 
 
 class HttpCallbacks(VmState):
@@ -170,12 +175,25 @@ class HttpCallbacks(VmState):
             self._host.request_headers.discard("content-length")
         elif phase == RESPONSE_HEADERS and state & REPLACES_RESPONSE and not end_of_stream:
             self._host.response_headers.discard("content-length")
+        return self._note(stream, phase, number)
+
+    def _note(self, stream: Stream, phase: int, number: int) -> int:
+        """Note whether a direction is paused from now on; the action that the callback returns."""
+        state = stream._state
         if phase < RESPONSE_HEADERS:
-            paused, changed = REQUEST_PAUSED, REQUEST_PAUSED
+            paused, changed, direction = REQUEST_PAUSED, REQUEST_PAUSED, StreamType.HTTP_REQUEST
         else:
             paused = RESPONSE_PAUSED | RESPONSE_HEADERS_HELD if phase == RESPONSE_HEADERS else RESPONSE_PAUSED
-            changed = RESPONSE_PAUSED | RESPONSE_HEADERS_HELD
-        stream._state = state | paused if number else state & ~changed
+            changed, direction = RESPONSE_PAUSED | RESPONSE_HEADERS_HELD, StreamType.HTTP_RESPONSE
+        if state & paused and not number and leaves_alone(stream, phase):
+            number = PAUSE
+        if number:
+            waited = REQUEST_WAITED if phase == REQUEST_HEADERS else RESPONSE_WAITED if phase == RESPONSE_HEADERS else 0
+            stream._state = state | paused | waited
+        elif phase in _TRAILERS and loses_body(state, direction):
+            return self._directions.let_go_soon(stream, direction)
+        else:
+            stream._state = state & ~changed
         return number
 
     # HTTP/2 METADATA
@@ -269,7 +287,10 @@ class HttpCallbacks(VmState):
             self._hostcalls.continue_stream(int(StreamType.HTTP_REQUEST))
         if state & (RESPONSE_PAUSED | RESPONSE_HEADERS_HELD) and inside is not StreamType.HTTP_RESPONSE:
             self._hostcalls.continue_stream(int(StreamType.HTTP_RESPONSE))
-        return CONTINUE
+        if inside is None or not loses_body(state, inside):
+            return CONTINUE
+        self._directions.continue_soon(stream, inside, lambda: self._streams.get(context_id) is self._passed)
+        return PAUSE
 
     def _end(self, context_id: int, stream: Stream, phase: int, status: int, details: bytes) -> int:
         self._streams[context_id] = self._answered
