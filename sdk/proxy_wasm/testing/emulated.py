@@ -129,9 +129,9 @@ class EmulatedPlugin:
             timeout=timeout,
         )
 
-    def connect(self, upstream: TcpUpstream, properties: Properties) -> "EmulatedConnection":
+    def connect(self, upstream: TcpUpstream, properties: Properties | None = None) -> "EmulatedConnection":
         self._recorder.restart()
-        stream = self._plugin.tcp_stream(attributes=self._known(properties))
+        stream = self._plugin.tcp_stream(attributes=self._known(properties or {}))
         self._connections.append(EmulatedConnection(self._emulator, stream, upstream))
         return self._connections[-1]
 

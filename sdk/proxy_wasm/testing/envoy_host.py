@@ -163,9 +163,9 @@ class EnvoyPlugin:
             properties=properties,
         )
 
-    def connect(self, upstream: TcpUpstream, properties: Properties) -> "EnvoyConnection":
+    def connect(self, upstream: TcpUpstream, properties: Properties | None = None) -> "EnvoyConnection":
         """See `RunningPlugin`."""
-        _refuse(properties)
+        _refuse(properties or {})
         return EnvoyConnection(self._running.connect(upstream), self._record)
 
     def advance(self, seconds: float) -> None:

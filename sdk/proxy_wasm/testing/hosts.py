@@ -138,7 +138,7 @@ class RunningPlugin(Protocol):
         """
         ...
 
-    def connect(self, upstream: TcpUpstream, properties: Properties) -> Connection:
+    def connect(self, upstream: TcpUpstream, properties: Properties | None = None) -> Connection:
         """A connection through the filter to an upstream that answers each piece it gets."""
         ...
 

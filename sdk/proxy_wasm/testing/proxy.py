@@ -232,7 +232,7 @@ class Proxy:
         unless told, it sends back what it gets. `properties` are what the proxy knows of it besides.
         """
         self._traced = "connection"
-        return self._plugin.connect(upstream, properties or {})
+        return self._plugin.connect(upstream, properties)
 
     def advance(self, seconds: float) -> None:
         """Let time pass: in the emulator its clock moves by `seconds`, in Envoy the test really waits."""
