@@ -28,6 +28,9 @@ from typing import Protocol
 from proxy_wasm.emulator.buffers import BodyBuffer
 from proxy_wasm.emulator.header_map import HeaderMap
 
+_MAX_RESUMES = 100
+"""How often what passes may be let pass from within; Envoy has no limit but the stack."""
+
 
 class Flow(Enum):
     """Whether the message flows."""
@@ -132,6 +135,7 @@ class HalfStream:
     received: int = 0
     """How many bytes of body have come in."""
     headers_sent: bool = False
+    _resumes: int = 0
     resuming_all: bool = False
     """Whether what was stopped passes the filter just now."""
     aborted: bool = False
@@ -207,12 +211,34 @@ class HalfStream:
                 self._filter_body(self.held, end_of_stream=end)
             else:
                 self._send_body(self.held, end_of_stream=end)
-        if trailers is not None and not self.aborted:
+        if trailers is not None and not self._is_over():
             if through_filter:
                 self._filter_trailers(trailers)
             else:
                 self._send_trailers(trailers)
         self.resuming_all = False
+
+    def resume_again(self) -> bool:
+        """Continue while what was stopped passes the filter: that comes once more. False where it has come too often."""
+        if self.whole and self.trailers is None:
+            return True  # the filter has been told of the end, nothing comes again
+        self._resumes += 1
+        if self._resumes > _MAX_RESUMES:
+            return False
+        self.flow = Flow.STOPPED
+        self.resume()
+        self._resumes -= 1
+        self.resuming_all = True
+        return True
+
+    def _is_over(self) -> bool:
+        return self.aborted or self.sent.ended
+
+    def send_ahead(self) -> None:
+        """Let what a callback is just about go on before that has returned; pieces of a body do not."""
+        self.send_headers()
+        if self.trailers is not None and self.sent.trailers is None and not self.aborted:
+            self._send_trailers(self.trailers)
 
     def abort(self) -> None:
         """Drop what still comes."""
@@ -222,12 +248,13 @@ class HalfStream:
         if self.buffering:
             piece = self._hold(piece)
         self.visible.body = piece
+        was_held = piece is self.held
         had_trailers = self.trailers is not None
         action = self.stream.filter(self, self.names.body, len(self.body or b""), end_of_stream)
         self.buffering = action == BodyAction.STOP_AND_BUFFER
         if action == BodyAction.CONTINUE:
             self.visible.body = None
-        if self._was_aborted():
+        if self._was_aborted() or (was_held and self.held is not piece):
             return
         if action == BodyAction.CONTINUE:
             self._continue_body(piece, end_of_stream=end_of_stream, new_trailers=not had_trailers)
@@ -271,8 +298,7 @@ class HalfStream:
         if action != TrailersAction.CONTINUE:
             self.flow = Flow.HELD if self.flow is Flow.RUNNING else self.flow
         elif self.flow is Flow.HELD and self.resuming_all:
-            # Envoy goes through what is held once more, but the filter has had its end by now: the body is lost, the trailers come again.
-            self.held = None
+            # Envoy goes through what is held once more, but the filter has had its end by now: the trailers come again, and go past the body.
             self.flow = Flow.RUNNING
             self._filter_trailers(trailers)
         elif self.flow is Flow.HELD:

@@ -269,14 +269,19 @@ class HttpStream(Context):
     def _resume(self, half: HalfStream) -> None:
         if self.closed:
             return
-        if half.flow is Flow.RUNNING:
+        if half.aborted:
+            return
+        if half.resuming_all:
+            if not half.resume_again():
+                self.vm.crash("continue_stream", "the stream is being continued already, and calls back without end")
+        elif half.flow is Flow.RUNNING:
             what = "request" if half is self.request else "response"
             self.vm.log.complain(
                 f"continue_stream: the {what} is not paused; Envoy sends it on at once, and again when the callback returns",
                 root_id=self.plugin.root_id,
                 context_id=self.context_id,
             )
-            half.send_headers()
+            half.send_ahead()
         else:
             half.resume()
 
@@ -372,7 +377,11 @@ class HttpStream(Context):
 
     def ended(self, half: HalfStream) -> None:
         """A whole response closes the stream."""
-        if half is self.response:
+        if half is not self.response:
+            return
+        if self.closed:
+            self.vm.crash("continue_stream", "the response has gone on whole")
+        else:
             self._finish()
 
     # Local responses and the end.

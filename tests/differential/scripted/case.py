@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Protocol, TypeAlias
 
 from proxy_wasm.abi.header_map import Pair
@@ -167,7 +168,68 @@ class _Conductor:
         return True
 
 
-Case: TypeAlias = HttpCase
+class What(Enum):
+    """What happens to a connection."""
+
+    CLIENT_SENDS = auto()
+    CLIENT_ENDS = auto()
+    """It closes its side, and can still receive."""
+    CLIENT_BREAKS = auto()
+    UPSTREAM_SENDS = auto()
+    UPSTREAM_ENDS = auto()
+    TICK = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happens to a connection."""
+
+    what: What
+    data: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class TcpCase:
+    """One connection: what happens to it once it is there. What the upstream does happens only where it has been reached."""
+
+    script: Script = ()
+    events: tuple[Event, ...] = ()
+
+
+class TcpHost(Protocol):
+    """One connection on some host. Each method returns when everything has happened that it leads to."""
+
+    def happen(self, event: Event) -> None:
+        """Something happens."""
+        ...
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether the proxy has connected to the upstream."""
+        ...
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the proxy has closed the client's connection."""
+        ...
+
+
+def conduct_tcp(case: TcpCase, host: TcpHost) -> None:
+    """Lead a host through a case, but for the end: the client is still there, unless it has left."""
+    ended: set[What] = set()
+    for event in case.events:
+        by_upstream = event.what in (What.UPSTREAM_SENDS, What.UPSTREAM_ENDS)
+        client_ended = event.what in (What.CLIENT_SENDS, What.CLIENT_ENDS) and What.CLIENT_ENDS in ended
+        upstream_ended = by_upstream and What.UPSTREAM_ENDS in ended
+        if host.is_over or What.CLIENT_BREAKS in ended:
+            return
+        if client_ended or upstream_ended or (by_upstream and not host.is_reached):
+            continue
+        ended.add(event.what)
+        host.happen(event)
+
+
+Case: TypeAlias = HttpCase | TcpCase
 
 
 class Host(Protocol):

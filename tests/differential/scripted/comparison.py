@@ -1,13 +1,17 @@
 """Whether the hosts agree on a case; and cases as text, from which a case can be made again."""
 
 import difflib
+import itertools
 import json
 from dataclasses import MISSING, fields, is_dataclass
 from typing import cast
 
-from scripted.case import Body, Case, HttpCase, Request, Response
+from scripted.case import Body, Case, Event, HttpCase, Request, Response, TcpCase, What
 from scripted.observation import Json
 from scripted.script import Block, ContextId, Outside, ResultOf, Step
+
+_LONGEST = 60
+"""How many lines of a difference are told: Envoy can call back without end."""
 
 
 def difference(expected: Json, seen: Json) -> str:
@@ -18,7 +22,8 @@ def difference(expected: Json, seen: Json) -> str:
     both_failed = "failure" in expected and "failure" in seen
     if both_failed or expected == seen:
         return ""
-    return "\n".join(difflib.unified_diff(_lines(expected), _lines(seen), "envoy", "emulator", lineterm="", n=100))
+    lines = difflib.unified_diff(_lines(expected), _lines(seen), "envoy", "emulator", lineterm="", n=100)
+    return "\n".join(itertools.islice(lines, _LONGEST))
 
 
 def _lines(seen: Json) -> list[str]:
@@ -34,6 +39,8 @@ def to_text(value: object) -> str:
     if isinstance(value, frozenset):
         numbers = cast("frozenset[int]", value)
         return f"frozenset({sorted(numbers)})" if numbers else "frozenset()"
+    if isinstance(value, What):
+        return str(value)
     if not is_dataclass(value) or isinstance(value, type):
         return repr(value)
     if isinstance(value, Step):
@@ -47,7 +54,21 @@ def to_text(value: object) -> str:
     return f"{type(value).__name__}({', '.join(given)})"
 
 
-_VALUES = (Body, HttpCase, Request, Response, Block, ContextId, Outside, ResultOf, Step, frozenset)
+_VALUES = (
+    Body,
+    HttpCase,
+    TcpCase,
+    Event,
+    What,
+    Request,
+    Response,
+    Block,
+    ContextId,
+    Outside,
+    ResultOf,
+    Step,
+    frozenset,
+)
 
 
 def from_text(text: str) -> Case:

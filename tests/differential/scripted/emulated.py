@@ -1,24 +1,28 @@
 """Cases in the emulator."""
 
+from typing import TypeAlias
+
 from proxy_wasm.abi.enums import LogLevel
 from proxy_wasm.abi.header_map import Pair
 from proxy_wasm.abi.hostcalls import Hostcalls
-from proxy_wasm.emulator import Emulator, HeaderMap, Plugin, wasm_guest
+from proxy_wasm.emulator import Emulator, HeaderMap, Plugin, TcpStream, wasm_guest
 from proxy_wasm.emulator.framing import HOP_BY_HOP
 from proxy_wasm.emulator.half_stream import Message as SentMessage
 from proxy_wasm.emulator.header_map import to_bytes
 from proxy_wasm.emulator.header_maps import JOINED_IN_REQUESTS, JOINED_IN_RESPONSES, joined
 from proxy_wasm.emulator.native_guest import callbacks_guest
 from proxy_wasm.emulator.properties import Properties
-from scripted.case import BODILESS_STATUSES, Case, HttpCase, Part, conduct
+from scripted.case import BODILESS_STATUSES, Case, Event, HttpCase, Part, TcpCase, What, conduct, conduct_tcp
 from scripted.clusters import CLUSTERS
 from scripted.native import ScriptedFilter
 from scripted.observation import Message, Observation
 from scripted.script import LOAD, TICK, Script, encode, named
 
+_Seen: TypeAlias = tuple[Message | None, Message | None]
+"""By the client, and by the upstream."""
 _TICK = 0.001
 AUTHORITY = b"localhost"
-NAME, ROOT_ID, VM_ID = "filter", "root", "vm"
+NAME, ROOT_ID, TCP_ROOT_ID, VM_ID = "filter", "root", "tcp", "vm"
 CONFIGURED: Properties = {
     "xds.cluster_name": "upstream",
     "xds.cluster_metadata": "",
@@ -39,12 +43,13 @@ class EmulatedHost:
     def __init__(self, module: bytes | None) -> None:
         self._module = module
         self._native: ScriptedFilter | None = None
-        self._emulator, self._plugin = self._start()
+        self._emulator, self._plugin, self._tcp_plugin = self._start()
 
-    def _start(self) -> tuple[Emulator, Plugin]:
+    def _start(self) -> tuple[Emulator, Plugin, Plugin]:
         guest = callbacks_guest(self._make_native) if self._module is None else wasm_guest(self._module)
         emulator = Emulator(guest, log_level=LogLevel.INFO, vm_id=VM_ID, clusters=CLUSTERS, attributes=CONFIGURED)
-        return emulator, emulator.start_plugin(root_id=ROOT_ID, name=NAME)
+        http = emulator.start_plugin(root_id=ROOT_ID, name=NAME)
+        return emulator, http, emulator.start_plugin(root_id=TCP_ROOT_ID, name=NAME)
 
     def _make_native(self, host: Hostcalls) -> ScriptedFilter:
         self._native = ScriptedFilter(host)
@@ -54,8 +59,7 @@ class EmulatedHost:
         """See `Host`."""
         start = len(self._emulator.log)
         self._load(named(case.script, name))
-        stream = _Stream(self, case)
-        conduct(case, stream)
+        client, upstream = self._run_tcp(case) if isinstance(case, TcpCase) else self._run_http(case)
         log = tuple(
             (int(record.level), to_bytes(record.message))
             for record in self._emulator.log[start:]
@@ -63,8 +67,18 @@ class EmulatedHost:
         )
         failure = self._emulator.failed
         if failure:
-            self._emulator, self._plugin = self._start()
-        return Observation(log, stream.client(), stream.upstream(), failure)
+            self._emulator, self._plugin, self._tcp_plugin = self._start()
+        return Observation(log, client, upstream, failure)
+
+    def _run_http(self, case: HttpCase) -> "_Seen":
+        stream = _Stream(self, case)
+        conduct(case, stream)
+        return stream.client(), stream.upstream()
+
+    def _run_tcp(self, case: TcpCase) -> "_Seen":
+        connection = _Connection(self, self._tcp_plugin.tcp_stream())
+        conduct_tcp(case, connection)
+        return connection.end()
 
     def _load(self, script: Script) -> None:
         if self._native is not None:
@@ -185,10 +199,54 @@ def _message(start: tuple[str, ...], sent: SentMessage, *, says_nothing: bool) -
     if headers.get("content-length") == "0":
         del headers["content-length"]  # who adds it is the codec
     body = b"" if says_nothing else sent.body
-    trailers = sent.trailers or HeaderMap()
+    has_length = "content-length" in (sent.headers or HeaderMap())
+    trailers = HeaderMap() if has_length or sent.trailers is None else sent.trailers
     return Message(start, _on_the_wire(headers), body, _on_the_wire(trailers), sent.ended)
 
 
 def _on_the_wire(headers: HeaderMap) -> tuple[Pair, ...]:
     """Nobody can tell what space belongs to a value."""
     return tuple((name, value.strip(b" \t")) for name, value in headers.raw)
+
+
+class _Connection:
+    """One connection."""
+
+    def __init__(self, host: EmulatedHost, stream: TcpStream) -> None:
+        self._host = host
+        self._stream = stream
+        stream.new_connection()
+
+    def happen(self, event: Event) -> None:
+        """See `TcpHost`."""
+        match event.what:
+            case What.CLIENT_SENDS:
+                self._stream.downstream_data(event.data)
+            case What.CLIENT_ENDS:
+                self._stream.downstream_data(b"", end_of_stream=True)
+            case What.CLIENT_BREAKS:
+                self._stream.close()
+            case What.UPSTREAM_SENDS:
+                self._stream.upstream_data(event.data)
+            case What.UPSTREAM_ENDS:
+                self._stream.upstream_data(b"", end_of_stream=True)
+            case What.TICK:
+                self._host.tick()
+
+    @property
+    def is_reached(self) -> bool:
+        """See `TcpHost`."""
+        return self._stream.connected
+
+    @property
+    def is_over(self) -> bool:
+        """See `TcpHost`."""
+        return self._stream.closed
+
+    def end(self) -> _Seen:
+        """What both got; then the client breaks its connection."""
+        stream = self._stream
+        client = Message((), (), stream.downstream.passed, whole=stream.downstream.ended or stream.closed)
+        upstream = Message((), (), stream.upstream.passed, whole=stream.upstream.ended or stream.closed)
+        stream.close()
+        return client, upstream if stream.connected else None

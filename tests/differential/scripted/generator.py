@@ -11,7 +11,18 @@ from typing import TypeAlias
 from hypothesis import strategies as st
 
 from proxy_wasm.abi.header_map import Pair, encode_pairs
-from scripted.case import BODILESS_STATUSES, Body, Case, HttpCase, Request, Response, request_parts
+from scripted.case import (
+    BODILESS_STATUSES,
+    Body,
+    Case,
+    Event,
+    HttpCase,
+    Request,
+    Response,
+    TcpCase,
+    What,
+    request_parts,
+)
 from scripted.script import NAME, Argument, Block, ContextId, Number, ResultOf, Script, Step, steps_of
 
 Steps: TypeAlias = st.SearchStrategy[Step]
@@ -149,7 +160,8 @@ def _mostly(usual: Sequence[int], odd: Sequence[int]) -> st.SearchStrategy[Numbe
 
 
 _MAPS = _mostly((0, 0, 1, 2, 2, 3), (4, 5, 6, 7, 8, *_LARGE))
-_BUFFERS = _mostly((0, 0, 1, 1), (2, 3, 4, 5, 6, 7, 8, 9, *_LARGE))
+_BUFFERS = _mostly((0, 0, 1, 1), (2, 3, 4, 5, 6, 7, 9, *_LARGE))
+"""Not 8, in which Envoy shows whatever buffer was asked for last."""
 _BYTES = st.sampled_from((b"", b"1", b"hello", b"\0\xff", b"z" * 30))
 
 
@@ -186,8 +198,10 @@ def _header_steps(draw: st.DrawFn, callback: str) -> Step:
         return Step(hostcall, (kind,))
     if hostcall == "set_header_map_pairs":
         return Step(hostcall, (kind, draw(_serialized())))
-    # On the wire the codec makes `host` of an `:authority`, in responses too.
-    name, value = draw(_fields(_NAMES if kind in (0, 1) else [name for name in _NAMES if name != b":authority"]))
+    # On the wire the codec makes `host` of an `:authority`, in responses too; without a fitting `x-forwarded-proto` no route matches.
+    kept = (b"x-forwarded-proto",) if kind in (0, 1) else (b"x-forwarded-proto", b":authority")
+    names = _NAMES if hostcall == "get_header_map_value" else [name for name in _NAMES if name not in kept]
+    name, value = draw(_fields(names))
     if hostcall in ("get_header_map_value", "remove_header_map_value"):
         return Step(hostcall, (kind, name))
     return Step(hostcall, (kind, name, value))
@@ -344,16 +358,20 @@ def _fits(callback: str, step: Step, *, resumes_response: bool) -> bool:
     """Whether a script may do that.
 
     Envoy 1.40 crashes where a stream is answered or closed at its end, and where a response is continued that has not begun, or whose headers or
-    trailers are just passing. A request that is continued before its headers came goes on at once, but can still be changed for a moment.
+    trailers are just passing. A request that is continued before its headers came goes on at once, but can still be changed for a moment. A filter that
+    has ended a stream before hears of the headers all the same. Continuing a body in its own callback calls back without end where it was stopped before.
     """
     if step.hostcall in _ENDING:
-        return callback not in _LAST_CALLBACKS and (callback, step.hostcall) != ("on_response_trailers", "close_stream")
+        return callback not in (*_LAST_CALLBACKS, "on_context_create") and (callback, step.hostcall) != (
+            "on_response_trailers",
+            "close_stream",
+        )
     if step.hostcall == "get_property" and step.arguments[0] in _DATED:
         return callback not in (*_LAST_CALLBACKS, *_RESUMING_CALLBACKS)
     if step == Step("continue_stream", (1,)):
-        return callback == "on_response_body" or (resumes_response and callback in _RESUMING_CALLBACKS)
+        return resumes_response and callback in _RESUMING_CALLBACKS
     if step == Step("continue_stream", (0,)):
-        return callback != "on_context_create"
+        return callback not in ("on_context_create", "on_request_body", "on_request_trailers")
     return step.hostcall not in _CALLING or not resumes_response or callback in _RESPONSE_CALLBACKS
 
 
@@ -480,3 +498,70 @@ def http_cases(draw: st.DrawFn) -> Case:
         late_ticks=draw(st.integers(0, 2)) if has_ticks else 0,
         leaves_after=draw(st.sampled_from((None, None, None, None, None, None, 0, 1, 2, 3))),
     )
+
+
+_TCP_BUFFERS = _mostly((2, 2, 3, 3), (0, 1, 4, 5, 6, 7, 9, *_LARGE))
+_TCP_OWN_BUFFERS = {"on_downstream_data": 2, "on_upstream_data": 3}
+_TCP_CALLBACKS = ("on_new_connection", "on_downstream_data", "on_upstream_data")
+_TCP_CLOSING = ("on_downstream_connection_close", "on_upstream_connection_close")
+_TCP_PROPERTIES = (
+    *(
+        b"source.nothing",
+        b"connection.mtls",
+        b"connection.requested_server_name",
+        b"connection",
+        b"plugin_name",
+        b"plugin_root_id",
+    ),
+    *(b"plugin_vm_id", b"nothing", b"set", b"xds.node.id", b"filter_state", b""),
+)
+
+
+@cache
+def _tcp_steps_in(callback: str) -> Steps:
+    own = _TCP_OWN_BUFFERS.get(callback)
+    buffers = _TCP_BUFFERS if own is None else st.one_of(st.just(own), _TCP_BUFFERS)
+    steps = (
+        *(_buffer_steps(buffers),) * 4,
+        *(
+            _header_steps(callback),
+            _EFFECTIVE_STEPS,
+            _SHARED_STEPS,
+            _METRIC_STEPS,
+            _LOG_STEPS,
+            _OTHER_STEPS,
+            _FOREIGN_STEPS,
+        ),
+        _step("get_property", _one_of([path.replace(b".", b"\0") for path in _TCP_PROPERTIES])),
+        _step("set_property", st.sampled_from((b"set", b"set\0part", b"")), _BYTES),
+        _step("continue_stream", _mostly((2, 2, 3), (0, 1, 4, *_LARGE))),
+        _step("close_stream", _mostly((2, 3), (0, 1, 4, *_LARGE))),
+        _step("send_local_response", st.just(200), st.just(b""), st.just(b"no"), st.just(b""), st.just(-1)),
+    )
+    return st.one_of(*steps)
+
+
+@st.composite
+def tcp_cases(draw: st.DrawFn) -> Case:
+    """Connections."""
+    callbacks = draw(st.lists(st.sampled_from(_TCP_CALLBACKS), min_size=1, max_size=3, unique=True))
+    callbacks += draw(st.lists(st.sampled_from((*_TCP_CLOSING, *_LAST_CALLBACKS, "on_tick")), max_size=3, unique=True))
+    blocks: list[Block] = []
+    for callback in callbacks:
+        for nth in range(draw(st.sampled_from((1, 1, 2)))):
+            steps = draw(st.lists(_tcp_steps_in(callback), min_size=1, max_size=4))
+            if callback == "on_tick":
+                steps = [Step("set_effective_context", (ContextId(),)), *steps]
+                steps += draw(st.lists(st.just(Step("continue_stream", (2,))), max_size=1))
+            may_pause = callback in _TCP_CALLBACKS
+            actions = [draw(st.sampled_from((0, 0, 1, 1, 2))) if may_pause else 0 for _ in range(2)]
+            blocks.append(Block(callback, tuple(steps), *actions, nth))
+    events = draw(
+        st.lists(st.builds(Event, st.sampled_from(What), st.sampled_from((b"a", b"bcd", b"e" * 30))), max_size=7)
+    )
+    return TcpCase(tuple(blocks), tuple(events))
+
+
+def cases() -> st.SearchStrategy[Case]:
+    """Streams and connections."""
+    return st.integers(0, 5).flatmap(lambda draw: http_cases() if draw else tcp_cases())

@@ -8,7 +8,7 @@ from hypothesis.errors import Flaky
 
 from scripted.case import Case, Host
 from scripted.comparison import difference, to_text
-from scripted.generator import http_cases
+from scripted.generator import cases as generated
 
 _BATCH = 40
 
@@ -50,7 +50,7 @@ class Hunt:
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
             print_blob=False,
         )
-        @given(http_cases())
+        @given(generated())
         def agree(case: Case) -> None:
             self.check(case)
 

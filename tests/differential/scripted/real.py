@@ -9,32 +9,47 @@ import socket
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
+from struct import pack
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
+from proxy_wasm.abi.enums import LogLevel
 from proxy_wasm.emulator.clusters import Absent, Closing, NoHosts
 from proxy_wasm.emulator.framing import HOP_BY_HOP
 from proxy_wasm.emulator.header_map import HeaderMap, to_bytes
-from proxy_wasm.envoy import EnvoyFailed, EnvoyProcess, WasmFilter, bootstrap, cluster, cluster_without_hosts, listener
+from proxy_wasm.envoy import (
+    EnvoyFailed,
+    EnvoyProcess,
+    WasmFilter,
+    bootstrap,
+    cluster,
+    cluster_without_hosts,
+    listener,
+    tcp_listener,
+)
 from proxy_wasm.envoy.clusters import upstream_request
 from proxy_wasm.envoy.configuration import ADDED_TO_CALLOUTS, UPSTREAM_CLUSTER, Json, answering_listener
 from proxy_wasm.envoy.http1 import encode_response, read_request
-from scripted.case import Case, HttpCase, Part, conduct
+from scripted.case import Case, Event, HttpCase, Part, TcpCase, What, conduct, conduct_tcp
 from scripted.clusters import CLUSTERS, echo
-from scripted.emulated import AUTHORITY, NAME, ROOT_ID, VM_ID
+from scripted.emulated import AUTHORITY, NAME, ROOT_ID, TCP_ROOT_ID, VM_ID
 from scripted.observation import Message, Observation
 from scripted.script import CALLBACKS, LOAD, TICK, encode, named
 from scripted.wire import Arrived, arrived, encoded
 
+_Seen: TypeAlias = tuple[Message | None, Message | None]
+"""By the client, and by the upstream."""
 _PIECE = 1 << 16
 _QUIET_PINGS = 3
 """How many answers of the worker in a row bring nothing new once it has nothing left to do."""
 _TICK_SECONDS = 5.0
-_FILTER_LISTENER, _WORKER_LISTENER = "filter", "worker"
-_TICKED = b"@%dP" % CALLBACKS.index("on_tick")
+_RESET_WHEN_CLOSED = pack("ii", 1, 0)
+_FILTER_LISTENER, _TCP_LISTENER, _WORKER_LISTENER = "filter", "tcp", "worker"
+_TCP_CLUSTER = "tcp-upstream"
+_TICKED = tuple(b"@%d%b" % (CALLBACKS.index("on_tick"), whose) for whose in (b"P", b"X"))
 _PING = b"GET / HTTP/1.1\r\nhost: worker\r\n\r\n"
 
 
@@ -46,6 +61,7 @@ class RealHost:
         self._module = Path(self._directory.name) / "filter.wasm"
         self._module.write_bytes(module)
         self._upstream = _listening()
+        self._tcp_upstream = _listening()
         self._closing = _listening()
         self._echo = _listening()
         self._absent = socket.socket()
@@ -59,18 +75,19 @@ class RealHost:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.process.stop()
-        for server in (self._upstream, self._closing, self._echo, self._absent):
+        for server in (self._upstream, self._tcp_upstream, self._closing, self._echo, self._absent):
             server.close()
         self._directory.cleanup()
 
     def _start(self) -> None:
         self._called: list[_Connection] = []
         self._log: list[tuple[int, bytes]] = []
+        self._failure = ""
         config = bootstrap(clusters=self._clusters(), listeners=self._listeners())
         self.process = EnvoyProcess(config, wasm_log_level="info")
         self.process.start()
         addresses = self.process.admin.listeners()
-        self.address = addresses[_FILTER_LISTENER]
+        self.address, self.tcp_address = addresses[_FILTER_LISTENER], addresses[_TCP_LISTENER]
         self._control = socket.create_connection(self.address)
         self._worker = socket.create_connection(addresses[_WORKER_LISTENER])
         for connection in (self._control, self._worker):
@@ -81,13 +98,15 @@ class RealHost:
         filtered = listener(_FILTER_LISTENER, [filtering])
         ((manager,),) = (chain["filters"] for chain in filtered["filter_chains"])
         manager["typed_config"]["delayed_close_timeout"] = "0s"
-        return [filtered, answering_listener(_WORKER_LISTENER)]
+        tcp = tcp_listener(_TCP_LISTENER, [replace(filtering, root_id=TCP_ROOT_ID)], cluster=_TCP_CLUSTER)
+        return [filtered, tcp, answering_listener(_WORKER_LISTENER)]
 
     def _clusters(self) -> list[Json]:
         upstream = cluster(*self._upstream.getsockname(), name=UPSTREAM_CLUSTER)
         (options,) = upstream["typed_extension_protocol_options"].values()
         options["common_http_protocol_options"]["max_requests_per_connection"] = 1
-        return [upstream, *(self._cluster(name) for name in CLUSTERS)]
+        tcp = cluster(*self._tcp_upstream.getsockname(), name=_TCP_CLUSTER)
+        return [upstream, tcp, *(self._cluster(name) for name in CLUSTERS)]
 
     def _cluster(self, name: str) -> Json:
         match CLUSTERS[name]:
@@ -105,26 +124,43 @@ class RealHost:
         """See `Host`."""
         self._read_log()
         self._log.clear()
+        self._failure = ""
         try:
             self.control(LOAD + encode(named(case.script, name)).hex().encode())
-            with _Stream(self, case) as stream:
-                conduct(case, stream)
-                self._read_log()
-                return Observation(tuple(self._log), stream.client(), stream.upstream())
+            client, upstream = self._run_tcp(case) if isinstance(case, TcpCase) else self._run_http(case)
+            self._read_log()
+            seen = Observation(tuple(self._log), client, upstream, self._failure)
+            if seen.failure:
+                self._restart()
+            return seen  # noqa: TRY300 - what failed is told by the exception
         except (EnvoyFailed, ConnectionError) as error:
             with suppress(Exception):
                 self.process.wait_for(lambda: None, "end", 1.0)
             words = [line.message for line in self.process.new_log_lines() if line.wasm is None]
-            self.process.stop()
-            self._start()
+            self._restart()
             return Observation((), failure=f"{error}: " + "\n".join(words[:3]))
 
+    def _run_http(self, case: HttpCase) -> "_Seen":
+        with _Stream(self, case) as stream:
+            conduct(case, stream)
+            return stream.client(), stream.upstream()
+
+    def _run_tcp(self, case: TcpCase) -> "_Seen":
+        with _TcpStream(self) as stream:
+            conduct_tcp(case, stream)
+            return stream.end()
+
+    def _restart(self) -> None:
+        """Start anew, for the next case."""
+        self.process.stop()
+        self._start()
+
     def _read_log(self) -> None:
-        self._log += [
-            (int(line.level), to_bytes(line.wasm.message))
-            for line in self.process.new_log_lines()
-            if line.wasm is not None and line.thread != self.process.pid
-        ]
+        for line in self.process.new_log_lines():
+            if line.wasm is not None and line.thread != self.process.pid:
+                self._log.append((int(line.level), to_bytes(line.wasm.message)))
+            elif line.logger == "wasm" and line.level >= LogLevel.ERROR and line.wasm is None:
+                self._failure += line.message
 
     def tick(self) -> None:
         """Have the plugin called."""
@@ -154,8 +190,12 @@ class RealHost:
             quiet = 0 if serve() | self._serve_clusters() else quiet + 1
 
     def accept(self) -> "_Connection | None":
-        """The next connection of Envoy to the upstream."""
+        """The next connection of Envoy to the upstream of HTTP."""
         return _accepted(self._upstream)
+
+    def accept_tcp(self) -> "_Connection | None":
+        """The next connection of Envoy to the upstream of connections."""
+        return _accepted(self._tcp_upstream)
 
     def _serve_clusters(self) -> bool:
         busy = False
@@ -242,6 +282,17 @@ class _Connection:
             self.socket.settimeout(None)
             self.socket.sendall(data)
         self.socket.settimeout(0)
+
+    def end(self) -> None:
+        """Send no more."""
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+
+    def reset(self) -> None:
+        """Break the connection."""
+        with suppress(OSError):
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_WHEN_CLOSED)
+        self.close()
 
     def serve(self) -> None:
         """Answer the request that has arrived, as a cluster's server."""
@@ -357,3 +408,69 @@ def _message(start: tuple[str, ...], message: Arrived, added: tuple[str, ...]) -
         del headers["content-length"]  # who adds it is the codec
     trailers = HeaderMap(message.trailers)
     return Message(start, tuple(headers.raw), message.body, tuple(trailers.raw), message.whole)
+
+
+@dataclass(slots=True)
+class _TcpStream:
+    """One connection: the client's end, and the upstream's once there is one."""
+
+    host: RealHost
+    downstream: _Connection = field(init=False)
+    server: _Connection | None = None
+
+    def __post_init__(self) -> None:
+        self.downstream = _Connection(socket.create_connection(self.host.tcp_address))
+        self.host.settle(self._serve)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.downstream.close()
+        if self.server is not None:
+            self.server.close()
+
+    def _serve(self) -> bool:
+        busy = self.downstream.read()
+        if self.server is None:
+            self.server = self.host.accept_tcp()
+            busy |= self.server is not None
+        return busy | (self.server is not None and self.server.read())
+
+    def happen(self, event: Event) -> None:
+        """See `TcpHost`."""
+        match event.what:
+            case What.CLIENT_SENDS:
+                self.downstream.send(event.data)
+            case What.CLIENT_ENDS:
+                self.downstream.end()
+            case What.CLIENT_BREAKS:
+                self.downstream.reset()
+            case What.UPSTREAM_SENDS if self.server is not None:
+                self.server.send(event.data)
+            case What.UPSTREAM_ENDS if self.server is not None:
+                self.server.end()
+            case What.TICK:
+                self.host.tick()
+            case _:
+                pass
+        self.host.settle(self._serve)
+
+    @property
+    def is_reached(self) -> bool:
+        """See `TcpHost`."""
+        return self.server is not None
+
+    @property
+    def is_over(self) -> bool:
+        """See `TcpHost`."""
+        return self.downstream.ended and self.server is not None and self.server.ended
+
+    def end(self) -> _Seen:
+        """What both got; then the client breaks its connection."""
+        server = self.server
+        client = Message((), (), self.downstream.received, whole=self.downstream.ended)
+        upstream = None if server is None else Message((), (), server.received, whole=server.ended)
+        self.downstream.reset()
+        self.host.settle(self._serve)
+        return client, upstream
