@@ -58,6 +58,17 @@ def test_a_callback_sleeps_and_the_stream_goes_on(proxy: Proxy, phase: str) -> N
     assert said(exchange) == ["said slept"]
 
 
+@pytest.mark.parametrize("direction", ["request", "response"])
+@pytest.mark.parametrize("callbacks", ["all", "headers and body"])
+@pytest.mark.parametrize("what", ["sleep briefly", "call"])
+def test_several_callbacks_of_a_direction_await_and_all_of_it_goes_on(
+    proxy: Proxy, what: str, callbacks: str, direction: str
+) -> None:
+    exchange = do(proxy, f"{what} in {callbacks} of {direction}")
+    assert_passed(exchange)
+    assert len(said(exchange)) == (3 if callbacks == "all" else 2)
+
+
 def test_headers_can_be_changed_by_what_was_awaited(proxy: Proxy) -> None:
     exchange = do(proxy, "call and edit in request headers")
     assert_passed(exchange)

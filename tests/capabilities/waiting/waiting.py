@@ -106,9 +106,11 @@ class WaitingStream(HttpContext[Waiting]):
                 logger.info("%s: %s: %s", name, type(error).__name__, error)
 
     def steps(self, phase: str) -> Any:
-        """The coroutine for a phase, if `do` names that phase."""
+        """The coroutine for a phase, if `do` names that phase, or every one of its kind."""
         what, _, where = self.do.rpartition(" in ")
-        return self.act(what) if where == phase else None
+        direction, _, part = phase.partition(" ")
+        named = (phase, f"all of {direction}", *([] if part == "trailers" else [f"headers and body of {direction}"]))
+        return self.act(what) if where in named else None
 
     async def act(self, what: str) -> Action | None:
         """Do one thing."""
