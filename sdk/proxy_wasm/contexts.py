@@ -455,7 +455,7 @@ class HttpContext(Context, Generic[PluginT]):
             serialize(headers) if headers else b"",
             NO_GRPC_STATUS if grpc_status is None else int(grpc_status),
         )
-        self._state |= ANSWERED
+        self._state = self._state & ~(RESPONSE_PAUSED | RESPONSE_HEADERS_HELD) | ANSWERED
         self._answered_in = host.phase
         return Action.PAUSE
 
@@ -479,7 +479,8 @@ class HttpContext(Context, Generic[PluginT]):
     def _continue(self, stream_type: StreamType, paused: int, own_phases: range) -> None:
         what = "request" if stream_type is StreamType.HTTP_REQUEST else "response"
         self._check_living()
-        if self._state & (ANSWERED | RESET):
+        own_answer = stream_type is StreamType.HTTP_RESPONSE and self._state & paused  # paused since it was answered
+        if self._state & RESET or (self._state & ANSWERED and not own_answer):
             _logger.warning("the %s does not go on: the stream was answered or closed", what)
             return
         if not self._state & paused:

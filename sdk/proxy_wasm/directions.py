@@ -102,6 +102,7 @@ class Direction:
     """One direction of a stream, from the moment on at which one of its callbacks first had to wait."""
 
     __slots__ = (
+        "answer",
         "arrived",
         "before",
         "body",
@@ -124,6 +125,8 @@ class Direction:
         self.is_response = is_response
         self.body: Body = host.response_body if is_response else host.request_body
         self.headers: Headers = host.response_headers if is_response else host.request_headers
+        self.answer = stream._state & ANSWERED != 0
+        """Whether it is the stream's own local response, and not what that has put an end to."""
         self.task: Task[Any] | None = None
         """The coroutine of the callback at work."""
         self.size = 0
@@ -148,6 +151,12 @@ class Direction:
     def at_work(self) -> bool:
         """Whether an async callback has not ended yet."""
         return self.task is not None
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing of it goes on any more."""
+        state = self.stream._state
+        return state & (RESET | GONE) != 0 or (state & ANSWERED != 0 and not self.answer)
 
     @property
     def stream_type(self) -> StreamType:
@@ -313,7 +322,7 @@ class Directions:
     def _proceed(self, direction: Direction, action: int) -> None:
         """A callback has ended with `action`: call the next one for what is held, or let the stream go on."""
         stream, host = direction.stream, self._host
-        while not stream._state & (ANSWERED | RESET | GONE):
+        while not direction.over:
             if direction.arrived:
                 phase = RESPONSE_BODY if direction.is_response else REQUEST_BODY
                 direction.size = direction.body._held()

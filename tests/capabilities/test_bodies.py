@@ -200,6 +200,28 @@ def test_trailers_can_be_added_at_the_end_of_a_body(start_proxy: StartProxy, dir
     assert trailer(exchange, direction, "x-seen") == "added"
 
 
+HELD: dict[str, Script] = {
+    "headers and body are paused": {
+        "headers": [{"pause": True, "later": 0.1}],
+        "body": [{"pause": True}],
+        "trailers": [{}],
+    },
+    "headers wait, the body is paused": {"headers": [{"wait": 0.1}], "body": [{"pause": True}], "trailers": [{}]},
+    "headers wait, the whole body is read": {"headers": [{"wait": 0.1}], "body": [{"whole": 100}], "trailers": [{}]},
+    "headers and body wait": {"headers": [{"wait": 0.1}], "body": [{"wait": 0.05}], "trailers": [{}]},
+    "everything waits": {"headers": [{"wait": 0.1}], "body": [{"wait": 0.05}], "trailers": [{"wait": 0.05}]},
+    "the body is paused": {"body": [{"pause": True}], "trailers": [{}]},
+}
+
+
+@DIRECTIONS
+@pytest.mark.parametrize("script", HELD.values(), ids=list(HELD))
+def test_no_body_is_lost_that_trailers_let_go(start_proxy: StartProxy, direction: str, script: Script) -> None:
+    """Envoy (1.40) would lose one that is held when its headers have just gone on."""
+    exchange = do(start_proxy("bodies"), direction, script, trailers={"x-t": "1"})
+    assert (arrived(exchange, direction), trailer(exchange, direction, "x-t")) == (WHOLE, "1")
+
+
 # While a callback waits
 
 

@@ -192,6 +192,89 @@ def test_the_callbacks_of_every_life_cycle_and_the_overridden_ones_are_used() ->
     assert len(set(used)) == len(used)
 
 
+CLASSES = """
+from proxy_wasm import HttpContext
+
+async def awaits(*_):
+    pass
+
+class Awaiting(HttpContext):
+    async def on_request_headers(self, headers, end_of_stream):
+        pass
+
+class Reading(HttpContext):
+    on_request_body = awaits
+
+class Answering(HttpContext):
+    def on_request_headers(self, headers, end_of_stream):
+        return self.send_local_response(403)
+
+class Hidden(HttpContext):
+    def on_request_headers(self, headers, end_of_stream):
+        return awaits()
+"""
+PAUSING_CLASSES = """
+from proxy_wasm import Action, HttpContext
+
+class Pausing(HttpContext):
+    def on_response_headers(self, headers, end_of_stream):
+        return self.decide()
+
+    def decide(self):
+        return Action.PAUSE
+
+class Deciding(HttpContext):
+    def on_request_body(self, body, end_of_stream):
+        return decide()
+
+def decide():
+    return [Action.PAUSE for _ in range(3)][0]
+"""
+
+
+def module_of(monkeypatch: pytest.MonkeyPatch, source: str, *names: str) -> dict[str, Any]:
+    """The classes of a module of its own, of which those with these names are all that is loaded."""
+    module: dict[str, Any] = {"__name__": "author"}
+    exec(source, module)  # noqa: S102 - our own
+    loaded = [module[name] for name in names]
+    monkeypatch.setattr("proxy_wasm.dispatcher._descendants", lambda base: loaded if base is HttpContext else [])
+    return module
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "exported"),
+    [
+        (CLASSES, "Awaiting", {"on_request_headers", "on_request_body", "on_request_trailers"}),
+        (CLASSES, "Reading", {"on_request_body", "on_request_trailers"}),
+        (CLASSES, "Answering", {"on_request_headers"}),
+        (PAUSING_CLASSES, "Pausing", {"on_response_headers", "on_response_body", "on_response_trailers"}),
+        (PAUSING_CLASSES, "Deciding", {"on_request_body", "on_request_trailers"}),
+    ],
+)
+def test_what_follows_a_callback_that_can_pause_its_stream_is_used_too(
+    monkeypatch: pytest.MonkeyPatch, source: str, name: str, exported: set[str]
+) -> None:
+    module_of(monkeypatch, source, name)
+    assert {used for used in used_callbacks() if used.startswith(("on_request", "on_response"))} == exported
+
+
+def test_a_coroutine_that_a_module_cannot_hold_the_body_for_is_refused(
+    start: "StartProxy", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden = module_of(monkeypatch, CLASSES, "Hidden")["Hidden"]
+
+    class Plugin(PluginContext):
+        def http_context(self) -> HttpContext[Any]:
+            return hidden(self)
+
+    proxy = start(Plugin)
+    stream = proxy.stream()
+    stream.request_headers(end_of_stream=False)
+    assert stream.local_response.status == 500
+    (error,) = proxy.host.messages(LogLevel.ERROR)
+    assert error.endswith("write `async def on_request_headers`")
+
+
 def test_a_callback_that_a_mixin_brings_is_used() -> None:
     class Mixin:
         def on_request_metadata(self) -> None: ...
