@@ -237,7 +237,11 @@ def module_of(monkeypatch: pytest.MonkeyPatch, source: str, *names: str) -> dict
     module: dict[str, Any] = {"__name__": "author"}
     exec(source, module)  # noqa: S102 - our own
     loaded = [module[name] for name in names]
-    monkeypatch.setattr("proxy_wasm.dispatcher._descendants", lambda base: loaded if base is HttpContext else [])
+
+    def descendants(base: type) -> list[Any]:
+        return loaded if base is HttpContext else []
+
+    monkeypatch.setattr("proxy_wasm.dispatcher._descendants", descendants)
     return module
 
 
