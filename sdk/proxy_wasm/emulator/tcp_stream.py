@@ -68,7 +68,7 @@ class TcpStream(Context):
         self.attributes = attributes
         self._unread: list[tuple[bytes, bool]] = []
         self._broken = False
-        """Whether the client's connection broke before anything was read from it."""
+        """Whether the client's connection broke without the proxy having noticed."""
 
     @property
     def paused(self) -> bool:
@@ -96,8 +96,12 @@ class TcpStream(Context):
         self.vm.shared.run_posted()
 
     def close(self) -> None:
-        """The client's connection breaks. The proxy notices once it reads from it: not before the filter has let the connection pass."""
-        if self.connected:
+        """The client's connection breaks.
+
+        The proxy notices once it reads from it, which is not before the filter has let the connection pass; or once it writes to it, where it has read to
+        its end.
+        """
+        if self.connected and not self.upstream.finished:
             self._close(PeerType.REMOTE)
         else:
             self._broken = True
@@ -161,7 +165,7 @@ class TcpStream(Context):
             return
         if not self.connected:
             self._connect()
-        else:
+        elif self.upstream.paused:
             self._pass(self.upstream)
             self._close_if_over(PeerType.LOCAL)
 
@@ -170,9 +174,10 @@ class TcpStream(Context):
             return
         self.connected = True
         unread, self._unread = self._unread, []
-        for data, end_of_stream in unread:
-            self._read(data, end_of_stream=end_of_stream)
-        if self._broken:
+        if unread:  # what has piled up is read at once
+            self._read(b"".join(data for data, _ in unread), end_of_stream=unread[-1][1])
+        if self._broken and not self.upstream.finished:
+            self.upstream.passed = b""  # it was still on its way
             self._close(PeerType.REMOTE)
 
     def _read(self, data: bytes, *, end_of_stream: bool) -> None:
@@ -192,7 +197,11 @@ class TcpStream(Context):
 
     def _pass(self, side: Direction) -> None:
         side.paused = side.visible = False
-        side.passed += side.held.take()
+        data = side.held.take()
+        if data and side is self.downstream and self._broken:
+            self._close(PeerType.REMOTE)
+            return
+        side.passed += data
         side.ended = side.ended or side.finished
 
     def _close_if_over(self, last: PeerType) -> None:
@@ -222,8 +231,6 @@ class TcpStream(Context):
             return
         self.vm.call(self, "on_downstream_connection_close", self.context_id, peer)
         self.vm.call(self, "on_done", self.context_id, absent=1)
-        self.logging = True
         self.vm.call(self, "on_log", self.context_id)
-        self.logging = False
         self.vm.call(self, "on_delete", self.context_id)
         self.vm.contexts.pop(self.context_id, None)

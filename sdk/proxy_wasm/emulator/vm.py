@@ -123,24 +123,29 @@ class Vm:
 
     def call(self, context: Context, callback: str, *arguments: int, absent: int = 0) -> int:
         """What the guest's callback returns; `absent` where it has no such callback, the VM has failed, or fails now."""
-        returned = self.call_filter(context, callback, *arguments, absent=absent)
-        return absent if returned is None else returned
+        returned, _ = self._call(context, callback, arguments, absent)
+        return returned
 
     def call_filter(self, context: Context, callback: str, *arguments: int, absent: int = 0) -> int | None:
-        """As `call`, but `None` where the callback sent a local response: its stream stops, whatever it returned."""
+        """As `call`, but `None` where the callback sent a local response: its HTTP stream stops, whatever it returned."""
+        returned, stopped = self._call(context, callback, arguments, absent)
+        return None if stopped else returned
+
+    def _call(self, context: Context, callback: str, arguments: tuple[int, ...], absent: int) -> tuple[int, bool]:
+        """What the callback returns, and whether it sent a local response."""
         if self.failed or not self.guest.has(callback):
-            return absent
-        returned: int | None = absent
+            return absent, False
+        returned, stopped = absent, False
 
         def enter() -> None:
-            nonlocal returned
-            action = (
+            nonlocal returned, stopped
+            returned = (
                 self._observed_call(callback, arguments) if self._observers else self.guest.call(callback, *arguments)
             )
-            returned = None if self.stop_iteration else action
+            stopped = self.stop_iteration
 
         self._enter(context, f"proxy_{callback}", enter)
-        return returned
+        return returned, stopped
 
     def _observed_call(self, callback: str, arguments: tuple[int, ...]) -> int:
         for observer in self._observers:

@@ -215,18 +215,28 @@ class TcpHost(Protocol):
 
 
 def conduct_tcp(case: TcpCase, host: TcpHost) -> None:
-    """Lead a host through a case, but for the end: the client is still there, unless it has left."""
+    """Lead a host through a case, and to the end of its connection, unless the filter keeps that from ending."""
     ended: set[What] = set()
     for event in case.events:
         by_upstream = event.what in (What.UPSTREAM_SENDS, What.UPSTREAM_ENDS)
-        client_ended = event.what in (What.CLIENT_SENDS, What.CLIENT_ENDS) and What.CLIENT_ENDS in ended
+        by_client = event.what in (What.CLIENT_SENDS, What.CLIENT_ENDS, What.CLIENT_BREAKS)
+        client_ended = What.CLIENT_BREAKS in ended or (
+            What.CLIENT_ENDS in ended and event.what is not What.CLIENT_BREAKS
+        )
         upstream_ended = by_upstream and What.UPSTREAM_ENDS in ended
-        if host.is_over or What.CLIENT_BREAKS in ended:
+        if host.is_over:
             return
-        if client_ended or upstream_ended or (by_upstream and not host.is_reached):
+        if (by_client and client_ended) or upstream_ended or (by_upstream and not host.is_reached):
             continue
         ended.add(event.what)
         host.happen(event)
+    if host.is_over or What.CLIENT_BREAKS in ended:
+        return
+    # A proxy that has been told of the client's end waits for that of the upstream.
+    if What.CLIENT_ENDS not in ended:
+        host.happen(Event(What.CLIENT_BREAKS))
+    elif host.is_reached and What.UPSTREAM_ENDS not in ended:
+        host.happen(Event(What.UPSTREAM_ENDS))
 
 
 Case: TypeAlias = HttpCase | TcpCase

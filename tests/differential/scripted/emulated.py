@@ -78,7 +78,7 @@ class EmulatedHost:
     def _run_tcp(self, case: TcpCase) -> "_Seen":
         connection = _Connection(self, self._tcp_plugin.tcp_stream())
         conduct_tcp(case, connection)
-        return connection.end()
+        return connection.seen()
 
     def _load(self, script: Script) -> None:
         if self._native is not None:
@@ -215,6 +215,7 @@ class _Connection:
     def __init__(self, host: EmulatedHost, stream: TcpStream) -> None:
         self._host = host
         self._stream = stream
+        self._is_broken = False
         stream.new_connection()
 
     def happen(self, event: Event) -> None:
@@ -225,6 +226,7 @@ class _Connection:
             case What.CLIENT_ENDS:
                 self._stream.downstream_data(b"", end_of_stream=True)
             case What.CLIENT_BREAKS:
+                self._is_broken = True
                 self._stream.close()
             case What.UPSTREAM_SENDS:
                 self._stream.upstream_data(event.data)
@@ -243,10 +245,10 @@ class _Connection:
         """See `TcpHost`."""
         return self._stream.closed
 
-    def end(self) -> _Seen:
-        """What both got; then the client breaks its connection."""
+    def seen(self) -> _Seen:
+        """What both got."""
         stream = self._stream
-        client = Message((), (), stream.downstream.passed, whole=stream.downstream.ended or stream.closed)
+        ended = (stream.downstream.ended or stream.closed) and not self._is_broken
+        client = Message((), (), stream.downstream.passed, whole=ended)
         upstream = Message((), (), stream.upstream.passed, whole=stream.upstream.ended or stream.closed)
-        stream.close()
         return client, upstream if stream.connected else None

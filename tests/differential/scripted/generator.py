@@ -554,8 +554,8 @@ def tcp_cases(draw: st.DrawFn) -> Case:
                 steps = [Step("set_effective_context", (ContextId(),)), *steps]
                 steps += draw(st.lists(st.just(Step("continue_stream", (2,))), max_size=1))
             may_pause = callback in _TCP_CALLBACKS
-            actions = [draw(st.sampled_from((0, 0, 1, 1, 2))) if may_pause else 0 for _ in range(2)]
-            blocks.append(Block(callback, tuple(steps), *actions, nth))
+            choices = st.sampled_from((0, 0, 1, 1, 2)) if may_pause else st.just(0)
+            blocks.append(Block(callback, tuple(steps), draw(choices), draw(choices), nth))
     events = draw(
         st.lists(st.builds(Event, st.sampled_from(What), st.sampled_from((b"a", b"bcd", b"e" * 30))), max_size=7)
     )

@@ -50,6 +50,7 @@ _RESET_WHEN_CLOSED = pack("ii", 1, 0)
 _FILTER_LISTENER, _TCP_LISTENER, _WORKER_LISTENER = "filter", "tcp", "worker"
 _TCP_CLUSTER = "tcp-upstream"
 _TICKED = tuple(b"@%d%b" % (CALLBACKS.index("on_tick"), whose) for whose in (b"P", b"X"))
+_DELETED = b"@%dS" % CALLBACKS.index("on_delete")
 _PING = b"GET / HTTP/1.1\r\nhost: worker\r\n\r\n"
 
 
@@ -122,13 +123,13 @@ class RealHost:
 
     def run(self, case: Case, name: bytes) -> Observation:
         """See `Host`."""
-        self._read_log()
-        self._log.clear()
-        self._failure = ""
         try:
+            self.settle(lambda: False)
+            self._read_log()
+            self._log.clear()
+            self._failure = ""
             self.control(LOAD + encode(named(case.script, name)).hex().encode())
             client, upstream = self._run_tcp(case) if isinstance(case, TcpCase) else self._run_http(case)
-            self._read_log()
             seen = Observation(tuple(self._log), client, upstream, self._failure)
             if seen.failure:
                 self._restart()
@@ -143,12 +144,14 @@ class RealHost:
     def _run_http(self, case: HttpCase) -> "_Seen":
         with _Stream(self, case) as stream:
             conduct(case, stream)
+            self._read_log()
             return stream.client(), stream.upstream()
 
     def _run_tcp(self, case: TcpCase) -> "_Seen":
         with _TcpStream(self) as stream:
             conduct_tcp(case, stream)
-            return stream.end()
+            self._read_log()
+            return stream.seen()
 
     def _restart(self) -> None:
         """Start anew, for the next case."""
@@ -167,6 +170,11 @@ class RealHost:
         before = self._count_ticks()
         self.control(TICK)
         self.process.wait_for(lambda: self._count_ticks() > before, "tick", _TICK_SECONDS)
+
+    def has_deleted_stream(self) -> bool:
+        """Whether the filter has been told that the stream is gone."""
+        self._read_log()
+        return any(line.startswith(_DELETED) for _, line in self._log)
 
     def _count_ticks(self) -> int:
         self._read_log()
@@ -417,6 +425,7 @@ class _TcpStream:
     host: RealHost
     downstream: _Connection = field(init=False)
     server: _Connection | None = None
+    is_broken: bool = False
 
     def __post_init__(self) -> None:
         self.downstream = _Connection(socket.create_connection(self.host.tcp_address))
@@ -426,9 +435,9 @@ class _TcpStream:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.downstream.close()
-        if self.server is not None:
-            self.server.close()
+        for end in (self.downstream, self.server):
+            if end is not None and end.socket.fileno() >= 0:
+                end.reset()
 
     def _serve(self) -> bool:
         busy = self.downstream.read()
@@ -445,6 +454,7 @@ class _TcpStream:
             case What.CLIENT_ENDS:
                 self.downstream.end()
             case What.CLIENT_BREAKS:
+                self.is_broken = True
                 self.downstream.reset()
             case What.UPSTREAM_SENDS if self.server is not None:
                 self.server.send(event.data)
@@ -464,13 +474,11 @@ class _TcpStream:
     @property
     def is_over(self) -> bool:
         """See `TcpHost`."""
-        return self.downstream.ended and self.server is not None and self.server.ended
+        return self.host.has_deleted_stream()
 
-    def end(self) -> _Seen:
-        """What both got; then the client breaks its connection."""
+    def seen(self) -> _Seen:
+        """What both got."""
         server = self.server
-        client = Message((), (), self.downstream.received, whole=self.downstream.ended)
+        client = Message((), (), self.downstream.received, whole=self.downstream.ended and not self.is_broken)
         upstream = None if server is None else Message((), (), server.received, whole=server.ended)
-        self.downstream.reset()
-        self.host.settle(self._serve)
         return client, upstream
