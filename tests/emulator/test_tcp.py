@@ -134,7 +134,7 @@ def test_a_paused_connection_is_neither_connected_nor_read(start: "Start") -> No
     stream.downstream_data(b"two", end_of_stream=True)
     assert (stream.connected, stream.paused, recorder.heard) == (False, True, ["on_new_connection"])
     recorder.plugin.vm.clock.advance(1)
-    assert recorder.heard[1:] == [("downstream_data", 3, 0), ("downstream_data", 3, 1)]
+    assert recorder.heard[1:] == [("downstream_data", 6, 1)]
     assert (stream.upstream.passed, stream.upstream.ended, stream.paused) == (b"onetwo", True, False)
 
 

@@ -28,7 +28,7 @@ from typing import Protocol
 from proxy_wasm.emulator.buffers import BodyBuffer
 from proxy_wasm.emulator.header_map import HeaderMap
 
-_MAX_RESUMES = 100
+_MAX_RESUMES = 20
 """How often what passes may be let pass from within; Envoy has no limit but the stack."""
 
 
