@@ -12,7 +12,7 @@ import pytest
 
 from proxy_wasm import Action, GoneError, Headers, HttpContext, PluginContext, TcpContext, sleep
 from proxy_wasm.context import Context
-from proxy_wasm.emulator import Emulator, Plugin, UpstreamResponse, native_guest
+from proxy_wasm.emulator import Emulator, Plugin, TcpStream, UpstreamResponse, native_guest
 from proxy_wasm.emulator.clusters import Silent
 
 GET = [(":method", "GET"), (":path", "/"), (":authority", "test")]
@@ -201,11 +201,12 @@ def stream_ends(plugin: Plugin, path: str) -> None:
     stream.close()
 
 
-def connection_ends(plugin: Plugin) -> None:
+def connection_breaks(plugin: Plugin) -> TcpStream:
     connection = plugin.tcp_stream()
     connection.new_connection()
-    connection.downstream_data(b"x", end_of_stream=True)
+    connection.downstream_data(b"x")
     connection.close()
+    return connection
 
 
 @pytest.mark.parametrize("kind", ["stream", "connection"])
@@ -217,12 +218,16 @@ def test_nothing_is_left_of_a_thousand_contexts(kind: str) -> None:
 
     def end_some(count: int) -> int:
         """How many objects the garbage collector knows once that many contexts more have come and gone."""
+        connections: list[TcpStream] = []
         for number in range(count):
             if kind == "stream":
                 stream_ends(plugin, ("/waits", "/fails", "/answers", "/")[number % 4])
             else:
-                connection_ends(plugin)
+                connections.append(connection_breaks(plugin))
         emulator.clock.advance(20)
+        for connection in connections:
+            connection.refuse()  # whatever is left of it
+        connections.clear()
         emulator.log.clear()
         gc.collect()
         return len(gc.get_objects())
