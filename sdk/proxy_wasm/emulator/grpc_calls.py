@@ -291,8 +291,10 @@ class _Call:
             headers.add(http_calls.SERVICE_TIME, "0")
         self._tell_metadata(MapType.GRPC_CALL_INITIAL_METADATA, headers)
 
-    def receive_no_metadata(self) -> None:
-        """The response has nothing but an end."""
+    def receive_no_metadata(self, trailers: HeaderMap) -> None:
+        """The response has nothing but an end, which is a head to the proxy."""
+        if self.half_closed:
+            trailers.add(http_calls.SERVICE_TIME, "0")
         self._tell_metadata(MapType.GRPC_CALL_INITIAL_METADATA, HeaderMap())
 
     def receive(self, message: bytes) -> None:
@@ -308,22 +310,16 @@ class _Call:
             self._tell_metadata(MapType.GRPC_CALL_TRAILING_METADATA, trailers)
             if not self.calls.knows(self):
                 return
-        self.ended = True
-        if not self.is_stream:
-            self.calls.forget(self)
+        self.ended = self._telling_of_end = True
         if self.is_stream or status != _OK:
-            self._tell_closed(status, message)
+            self.calls.tell_closed(self.call_id, status, message)
         elif self._message is None:
-            self._tell_closed(_INTERNAL, "")
+            self.calls.tell_closed(self.call_id, _INTERNAL, "")
         else:
             self.calls.tell_message(self.call_id, self._message)
-        if self.closed_by_guest:
-            self.calls.forget(self)
-
-    def _tell_closed(self, status: int, message: str) -> None:
-        self._telling_of_end = True
-        self.calls.tell_closed(self.call_id, status, message)
         self._telling_of_end = False
+        if self.closed_by_guest or not self.is_stream:
+            self.calls.forget(self)
 
     def _tell_metadata(self, map_type: MapType, metadata: HeaderMap) -> None:
         if self.is_stream:
@@ -439,7 +435,7 @@ class _ServerSide:
         _add(trailers, metadata)
         told = _with_details(escaped, _UPSTREAM)
         if not self._began:
-            self._call.post(self._call.receive_no_metadata)
+            self._call.post(lambda: self._call.receive_no_metadata(trailers))
         self._call.post(lambda: self._call.end(trailers, status, told))
 
 

@@ -246,5 +246,9 @@ class Host(Protocol):
     """A host that runs case after case."""
 
     def run(self, case: Case, name: bytes) -> Observation:
-        """What comes of a case, whose `name` no other case of this host has."""
+        """What comes of a case, whose `name` no other case of this host has. After a failure the host is of no use until it is restarted."""
+        ...
+
+    def restart(self) -> None:
+        """Forget all that came of cases."""
         ...

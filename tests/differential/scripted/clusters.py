@@ -1,7 +1,7 @@
 """The clusters that scripts can call."""
 
 from proxy_wasm.emulator import HeaderMap, UpstreamRequest, UpstreamResponse
-from proxy_wasm.emulator.clusters import Absent, Closing, Cluster, NoHosts
+from proxy_wasm.emulator.clusters import Absent, Closing, Cluster, GrpcCall, GrpcServer, NoHosts
 
 
 def echo(request: UpstreamRequest) -> UpstreamResponse:
@@ -19,3 +19,30 @@ def echo(request: UpstreamRequest) -> UpstreamResponse:
 
 
 CLUSTERS: dict[str, Cluster] = {"echo": echo, "absent": Absent(), "closing": Closing(), "nowhere": NoHosts()}
+
+
+class MessageServer(GrpcServer):
+    """Does what each message says; what says nothing comes back. Half-closed calls end well."""
+
+    def on_message(self, call: GrpcCall, message: bytes) -> None:
+        match message:
+            case b"two":
+                call.send(b"one")
+                call.send(b"two")
+            case b"metadata":
+                call.send_initial_metadata([("x-initial", "1"), ("x-initial", "2")])
+            case b"fail":
+                call.close(5, "no way", [("x-trailing", "1")])
+            case b"end":
+                call.close(0, "", [("x-trailing", "1")])
+            case b"silent":
+                pass
+            case _:
+                call.send(b"got " + message)
+
+    def on_half_close(self, call: GrpcCall) -> None:
+        call.close()
+
+
+MESSAGE_SERVER = MessageServer()
+CLUSTERS["grpc"] = MESSAGE_SERVER

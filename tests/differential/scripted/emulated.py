@@ -65,10 +65,11 @@ class EmulatedHost:
             for record in self._emulator.log[start:]
             if not record.from_host
         )
-        failure = self._emulator.failed
-        if failure:
-            self._emulator, self._plugin, self._tcp_plugin = self._start()
-        return Observation(log, client, upstream, failure)
+        return Observation(log, client, upstream, self._emulator.failed)
+
+    def restart(self) -> None:
+        """See `Host`."""
+        self._emulator, self._plugin, self._tcp_plugin = self._start()
 
     def _run_http(self, case: HttpCase) -> "_Seen":
         stream = _Stream(self, case)

@@ -60,12 +60,15 @@ class Hunt:
         """Raise `AssertionError` where the hosts do not agree on `case`."""
         name = b"%d" % next(self._numbers)
         expected = self._reference.run(case, name).to_json()
-        for other in self._others:
-            found = difference(expected, other.run(case, name).to_json())
+        seen = [other.run(case, name).to_json() for other in self._others]
+        if any("failure" in one for one in (expected, *seen)):
+            # All of them, so that they have the same past.
+            for host in (self._reference, *self._others):
+                host.restart()
+        for found in (difference(expected, one) for one in seen):
             if found:
-                msg = f"{to_text(case)}\n{found}"
-                self._latest = msg
-                raise _DifferenceError(msg)
+                self._latest = f"{to_text(case)}\n{found}"
+                raise _DifferenceError(self._latest)
         self.agreed.add(to_text(case))
         for entry in expected["log"]:
             if isinstance(entry[-1], list):

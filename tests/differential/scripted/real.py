@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 from proxy_wasm.abi.enums import LogLevel
-from proxy_wasm.emulator.clusters import Absent, Closing, NoHosts
+from proxy_wasm.emulator.clusters import Absent, Closing, GrpcServer, NoHosts
 from proxy_wasm.emulator.framing import HOP_BY_HOP
 from proxy_wasm.emulator.header_map import HeaderMap, to_bytes
 from proxy_wasm.envoy import (
@@ -34,8 +34,9 @@ from proxy_wasm.envoy.clusters import upstream_request
 from proxy_wasm.envoy.configuration import ADDED_TO_CALLOUTS, UPSTREAM_CLUSTER, Json, answering_listener
 from proxy_wasm.envoy.http1 import encode_response, read_request
 from scripted.case import Case, Event, HttpCase, Part, TcpCase, What, conduct, conduct_tcp
-from scripted.clusters import CLUSTERS, echo
+from scripted.clusters import CLUSTERS, MESSAGE_SERVER, echo
 from scripted.emulated import AUTHORITY, NAME, ROOT_ID, TCP_ROOT_ID, VM_ID
+from scripted.grpc_server import GrpcConnection
 from scripted.observation import Message, Observation
 from scripted.script import CALLBACKS, LOAD, TICK, encode, named
 from scripted.wire import Arrived, arrived, encoded
@@ -65,6 +66,7 @@ class RealHost:
         self._tcp_upstream = _listening()
         self._closing = _listening()
         self._echo = _listening()
+        self._grpc = _listening()
         self._absent = socket.socket()
         self._absent.bind(("127.0.0.1", 0))
         self._start()
@@ -76,7 +78,7 @@ class RealHost:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.process.stop()
-        for server in (self._upstream, self._tcp_upstream, self._closing, self._echo, self._absent):
+        for server in (self._upstream, self._tcp_upstream, self._closing, self._echo, self._grpc, self._absent):
             server.close()
         self._directory.cleanup()
 
@@ -117,6 +119,8 @@ class RealHost:
                 server = self._closing
             case NoHosts():
                 return cluster_without_hosts(name)
+            case GrpcServer():
+                return cluster(*self._grpc.getsockname(), name=name, http2=True)
             case _:
                 server = self._echo
         return cluster(*server.getsockname(), name=name)
@@ -130,15 +134,11 @@ class RealHost:
             self._failure = ""
             self.control(LOAD + encode(named(case.script, name)).hex().encode())
             client, upstream = self._run_tcp(case) if isinstance(case, TcpCase) else self._run_http(case)
-            seen = Observation(tuple(self._log), client, upstream, self._failure)
-            if seen.failure:
-                self._restart()
-            return seen  # noqa: TRY300 - what failed is told by the exception
+            return Observation(tuple(self._log), client, upstream, self._failure)
         except (EnvoyFailed, ConnectionError) as error:
             with suppress(Exception):
                 self.process.wait_for(lambda: None, "end", 1.0)
             words = [line.message for line in self.process.new_log_lines() if line.wasm is None]
-            self._restart()
             return Observation((), failure=f"{error}: " + "\n".join(words[:3]))
 
     def _run_http(self, case: HttpCase) -> "_Seen":
@@ -153,8 +153,8 @@ class RealHost:
             self._read_log()
             return stream.seen()
 
-    def _restart(self) -> None:
-        """Start anew, for the next case."""
+    def restart(self) -> None:
+        """See `Host`."""
         self.process.stop()
         self._start()
 
@@ -214,6 +214,10 @@ class RealHost:
             closing.answer = None
             self._called.append(closing)
             busy = True
+        while (calling := _accepted(self._grpc)) is not None:
+            calling.grpc = GrpcConnection(MESSAGE_SERVER)
+            self._called.append(calling)
+            busy = True
         for connection in self._called:
             busy |= connection.read()
             connection.serve()
@@ -265,6 +269,7 @@ class _Connection:
     received: bytes = b""
     ended: bool = False
     answer: Callable[[bytes], bytes | None] | None = _echo
+    grpc: GrpcConnection | None = None
 
     def __post_init__(self) -> None:
         self.socket.settimeout(0)
@@ -304,8 +309,12 @@ class _Connection:
 
     def serve(self) -> None:
         """Answer the request that has arrived, as a cluster's server."""
+        if self.grpc is not None:
+            received, self.received = self.received, b""
+            self.send(self.grpc.receive(received))
+            return
         message = arrived(self.received, is_response=False)
-        if message is None or not message.whole:
+        if message is None or not (message.whole or self.answer is None):
             return
         answer = None if self.answer is None else self.answer(self.received)
         self.received = b""
