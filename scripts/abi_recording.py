@@ -117,7 +117,7 @@ class Recorder:
 
     def left(self, callback: str, returned: int | None) -> None:
         """A callback has returned; `None` where it trapped."""
-        if returned is not None:
+        if returned is not None and callback in CALLBACKS:
             self._used.add(CALLBACKS[callback].export_name)
             self._used.add(ABI_VERSION_EXPORT)  # which the emulator demands of a module, `wasm_module`
 
@@ -126,7 +126,7 @@ class Recorder:
 
     def answered(self, hostcall: str, status: int, results: Results) -> None:
         """A hostcall was answered."""
-        if status != Status.OK:
+        if status != Status.OK or hostcall not in HOSTCALLS:  # others are those of older versions of the ABI
             return
         self._used.add(HOSTCALLS[hostcall].import_name)
         there = results if isinstance(results, tuple) else (results,)
