@@ -77,6 +77,10 @@ def held(envoy: EnvoyProcess) -> dict[str, int]:
     return json.loads(ask(envoy, "/held"))
 
 
+def metric(envoy: EnvoyProcess, name: str) -> int:
+    return envoy.admin.stats(f"^wasmcustom.many.{name}$")[f"wasmcustom.many.{name}"]
+
+
 def no_callout_left(envoy: EnvoyProcess) -> bool:
     """Whether Envoy has finished the callouts whose streams are gone, and told the filter so."""
     return envoy.admin.stats("^cluster.silent.upstream_rq_active$")["cluster.silent.upstream_rq_active"] == 0
@@ -99,9 +103,12 @@ def test_a_thousand_clients_that_leave_while_a_callout_is_pending_leave_nothing_
     request = encode_request("GET", "/silent", [(b"host", b"test")])
 
     def leave(count: int) -> dict[str, int]:
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            left = [pool.submit(abandon, address, request, after=0.1) for _ in range(count)]
-        assert all(each.result().message is None for each in left)
+        """Let that many clients leave whose requests had reached the filter; on a busy machine some leave before."""
+        wanted = metric(envoy, "begun") + count
+        while (missing := wanted - metric(envoy, "begun")) > 0:
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                left = [pool.submit(abandon, address, request, after=0.1) for _ in range(missing)]
+            assert all(each.result().message is None for each in left)
         envoy.wait_for(lambda: no_callout_left(envoy) or None, "the end of all callouts", 30)
         return held(envoy)
 
@@ -110,7 +117,7 @@ def test_a_thousand_clients_that_leave_while_a_callout_is_pending_leave_nothing_
     assert after["streams"] == before["streams"] == 1
     assert after["calls"] == before["calls"] == 0
     assert abs(after["objects"] - before["objects"]) < LEAVING // 10
-    metrics = envoy.admin.stats("^wasmcustom.many")
-    assert metrics["wasmcustom.many.cancelled"] == LEAVING + AT_ONCE
-    assert metrics["wasmcustom.many.applied"] == 0
+    assert metric(envoy, "begun") >= LEAVING + AT_ONCE
+    assert metric(envoy, "cancelled") == metric(envoy, "begun")
+    assert metric(envoy, "applied") == 0
     assert not wasm_log(envoy)

@@ -11,6 +11,7 @@ class Plugin(PluginContext):
 
     def on_configure(self) -> None:
         """Define the counters."""
+        self.begun = self.counter("many.begun")
         self.cancelled = self.counter("many.cancelled")
         self.applied = self.counter("many.applied")
 
@@ -37,6 +38,7 @@ class Stream(HttpContext[Plugin]):
         return self.send_local_response(200, body=text)
 
     async def wait(self) -> Action:
+        self.plugin.begun.increment()
         try:
             await self.http_call("silent", timeout=3)
         except CalloutTimeoutError:
