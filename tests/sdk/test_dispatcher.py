@@ -286,3 +286,49 @@ def test_a_callback_that_a_mixin_brings_is_used() -> None:
     made: Any = type("Mixed", (Mixin, HttpContext), {})
     assert "on_request_metadata" in used_callbacks()
     del made
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("on_tick", ()),
+        ("on_http_call_response", (4, 1, 0, 0)),
+        ("on_queue_ready", (1,)),
+        ("on_foreign_function", (1, 0)),
+        ("on_grpc_receive", (5, 0)),
+        ("on_grpc_close", (5, 0)),
+        ("validate_configuration", (0,)),
+    ],
+)
+def test_what_is_told_to_an_unknown_plugin_is_nothing_to_it(
+    start: "StartProxy", name: str, arguments: tuple[int, ...]
+) -> None:
+    proxy = start(PluginContext)
+    proxy.call(name, 99, *arguments)
+    assert not proxy.host.messages(LogLevel.ERROR)
+
+
+def test_a_queue_that_was_registered_by_a_raw_hostcall_is_told_of_by_its_number(start: "StartProxy") -> None:
+    told: list[int] = []
+
+    class Plugin(PluginContext):
+        def on_queue_ready(self, queue: Any) -> None:
+            told.append(queue.id)
+
+    proxy = start(Plugin)
+    proxy.call("on_queue_ready", 1, 7)
+    assert told == [7]
+
+
+def test_what_a_callback_of_a_plugin_returns_is_an_error(start: "StartProxy") -> None:
+    class Plugin(PluginContext):
+        def on_queue_ready(self, queue: Any) -> object:
+            return queue
+
+        def on_done(self) -> object:
+            return 5
+
+    proxy = start(Plugin)
+    proxy.call("on_queue_ready", 1, 7)
+    assert proxy.call("on_done", 1) == 1
+    assert len(proxy.host.messages(LogLevel.ERROR)) == 2
