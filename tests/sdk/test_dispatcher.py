@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy_wasm import Action, Headers, HttpContext, LogLevel, PluginContext
+from proxy_wasm import Action, Headers, HttpContext, LogLevel, PluginContext, SharedQueue
 from proxy_wasm.abi.callbacks import LIFECYCLE_CALLBACKS
 from proxy_wasm.abi.signatures import CALLBACKS
 from proxy_wasm.dispatcher import used_callbacks
@@ -312,7 +312,7 @@ def test_a_queue_that_was_registered_by_a_raw_hostcall_is_told_of_by_its_number(
     told: list[int] = []
 
     class Plugin(PluginContext):
-        def on_queue_ready(self, queue: Any) -> None:
+        def on_queue_ready(self, queue: SharedQueue) -> None:
             told.append(queue.id)
 
     proxy = start(Plugin)
@@ -322,7 +322,7 @@ def test_a_queue_that_was_registered_by_a_raw_hostcall_is_told_of_by_its_number(
 
 def test_what_a_callback_of_a_plugin_returns_is_an_error(start: "StartProxy") -> None:
     class Plugin(PluginContext):
-        def on_queue_ready(self, queue: Any) -> object:
+        def on_queue_ready(self, queue: SharedQueue) -> object:
             return queue
 
         def on_done(self) -> object:
