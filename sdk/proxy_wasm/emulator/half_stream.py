@@ -146,8 +146,10 @@ class HalfStream:
 
     @property
     def body(self) -> BodyBuffer | None:
-        """The body that hostcalls reach."""
-        return self.held if self.buffering else self.visible.body
+        """The body that hostcalls reach; one that was buffered and has gone on is empty, and changes to it are lost."""
+        if self.buffering:
+            return BodyBuffer() if self.held is None else self.held
+        return self.visible.body
 
     def receive_headers(self, headers: HeaderMap, *, end_of_stream: bool) -> None:
         """The message begins."""

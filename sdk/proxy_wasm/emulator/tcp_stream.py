@@ -67,6 +67,8 @@ class TcpStream(Context):
         self.state = properties.FilterState()
         self.attributes = attributes
         self._unread: list[tuple[bytes, bool]] = []
+        self._filtering = ""
+        """The callback about data that runs."""
         self._broken = False
         """Whether the client's connection broke without the proxy having noticed."""
 
@@ -165,8 +167,10 @@ class TcpStream(Context):
             return
         if not self.connected:
             self._connect()
-        elif self.upstream.paused:
+            return
+        if self.upstream.paused or self._filtering == "on_downstream_data":
             self._pass(self.upstream)
+        if self._filtering != "on_upstream_data":  # otherwise the guest hears of the upstream's end first
             self._close_if_over(PeerType.LOCAL)
 
     def _connect(self) -> None:
@@ -191,7 +195,9 @@ class TcpStream(Context):
         side.held.append(data)
         side.finished = side.finished or end_of_stream
         side.visible = True
+        self._filtering = callback
         side.paused = self._filter(callback, len(side.held), int(end_of_stream))
+        self._filtering = ""
         if not side.paused and not self.closed:
             self._pass(side)
 
@@ -233,4 +239,8 @@ class TcpStream(Context):
         self.vm.call(self, "on_done", self.context_id, absent=1)
         self.vm.call(self, "on_log", self.context_id)
         self.vm.call(self, "on_delete", self.context_id)
+        # Until the event is over the proxy keeps what it had of the connection.
+        self.vm.shared.post_first(self._forget)
+
+    def _forget(self) -> None:
         self.vm.contexts.pop(self.context_id, None)
