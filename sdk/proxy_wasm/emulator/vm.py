@@ -29,6 +29,8 @@ from proxy_wasm.emulator.observer import Observer
 from proxy_wasm.emulator.shared_state import SharedState
 
 _MILLISECOND = 1_000_000
+_MOST_NESTED = 24
+"""How deep callbacks may follow from one another; Envoy's stack, which ends the process, holds more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class Vm:
         self.stop_iteration = False
         """Whether the running callback sent a local response."""
         self._after_call: deque[Callable[[], None]] = deque()
+        self._nested = 0
         self._vm_context = Context(self, 0)
         self._current: Context = self._vm_context
         self._effective: Context | None = None
@@ -215,9 +218,12 @@ class Vm:
         self._do_after_call(function)
 
     def _do_after_call(self, function: str) -> None:
+        self._nested += 1
         try:
+            if self._nested > _MOST_NESTED:
+                self._after_call.clear()
+                self.crash(function, "what follows from it calls it again, without end")
             while self._after_call:
                 self._after_call.popleft()()
-        except RecursionError:
-            self._after_call.clear()
-            self.crash(function, "what follows from it calls it again, without end")
+        finally:
+            self._nested -= 1
