@@ -20,7 +20,7 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -p scripts.abi_recording $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest -p scripts.abi_recording --proxy-compare $(PYTEST_ARGS)
 	$(BIN)/python scripts/check_coverage.py
 	$(BIN)/python scripts/abi_coverage.py --check $(if $(PYTEST_ARGS),--partial)
 

@@ -2,7 +2,7 @@
 
 from proxy_wasm import Headers, HttpContext, PluginContext
 
-KNOWN = frozenset({"foo", "bar"})
+KNOWN = ("foo", "bar")
 
 
 class Metrics(PluginContext):

@@ -12,6 +12,7 @@ def said(proxy: Proxy) -> list[str]:
     return [record.message for record in proxy.logs if record.level is LogLevel.INFO]
 
 
+@pytest.mark.differs_between_hosts("the lucky number is drawn at random")
 def test_hello_world_tells_the_time_every_second(start_proxy: StartProxy) -> None:
     proxy = start_proxy(root_id="hello_world")
     proxy.advance(2.9)

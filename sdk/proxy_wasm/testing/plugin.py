@@ -8,6 +8,7 @@ A test that uses `start_proxy` is run on native, wasm and envoy: those of them t
 `@pytest.mark.hosts("native", "wasm")` names, if it has one, and that `--proxy-hosts` selects.
 """
 
+import re
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
@@ -21,6 +22,7 @@ from proxy_wasm.build.settings import Project, SettingsError
 from proxy_wasm.emulator import FailurePolicy
 from proxy_wasm.emulator.clusters import Cluster
 from proxy_wasm.emulator.properties import Properties
+from proxy_wasm.testing.agreement import COMPARED, Observations
 from proxy_wasm.testing.cases.files import SUFFIX
 from proxy_wasm.testing.hosts import HOST_NAMES, HostName, PluginSettings
 from proxy_wasm.testing.proxy import Configuration, Proxy, StartProxy, configuration_bytes
@@ -30,6 +32,7 @@ _STARTED = pytest.StashKey[list[Proxy]]()
 """The proxies that a test has started."""
 _HOST_PROPERTY = "proxy-wasm host"
 _STRICT = "proxy_wasm_strict"
+_DIFFERS = "differs_between_hosts"
 _OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
 
 
@@ -49,6 +52,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="show with each failing test of a filter what went on between proxy and filter in its last request",
     )
+    parser.getgroup("proxy-wasm").addoption(
+        "--proxy-compare",
+        action="store_true",
+        help="fail each test that saw anything else on the built module (wasm) than natively, whatever it asserts",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -59,7 +67,8 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line("markers", "hosts(*names): run a test of a filter on these hosts only: native, wasm, envoy")
     _selected_hosts(config)
-    config.stash[SESSION] = Session()
+    config.addinivalue_line("markers", f"{_DIFFERS}(reason): what a test sees differs between native and wasm, and why")
+    config.stash[SESSION] = Session(Observations() if config.getoption("--proxy-compare") else None)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -183,6 +192,20 @@ def start_proxy(request: pytest.FixtureRequest, proxy_host: HostName) -> Iterato
         yield start
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What is seen from now on belongs to this test."""
+    host = _host_of(item)
+    observations = item.config.stash[SESSION].observations
+    if observations is not None and host is not None:
+        observations.begin(_whatever_host(item, host), host)
+
+
+def _whatever_host(item: pytest.Item, host: HostName) -> str:
+    """A test's name without its host."""
+    return re.sub(rf"(?<=[\[-]){host}(?=[\]-])", "*", item.nodeid, count=1)
+
+
 @dataclass(frozen=True, slots=True)
 class _Strictness:
     """Whether a test is strict, unless it says otherwise where it starts a proxy."""
@@ -209,7 +232,21 @@ def pytest_runtest_makereport(
         for proxy in item.stash.get(_STARTED, list[Proxy]()):
             with suppress(Exception):  # an Envoy that is gone has no log; the test's own failure is what counts
                 report.sections.append(("proxy-wasm trace", proxy.trace().text()))
+    if call.when == "teardown" and report.passed:
+        _compare(item, report)
     return report
+
+
+def _compare(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Fail a test on the second of the hosts that are compared, where it saw anything else than on the first."""
+    host = _host_of(item)
+    observations = item.config.stash[SESSION].observations
+    if host is None or observations is None or host != COMPARED[-1] or item.get_closest_marker(_DIFFERS) is not None:
+        return
+    difference = observations.difference(_whatever_host(item, host))
+    if difference:
+        report.outcome = "failed"
+        report.longrepr = f"{' and '.join(COMPARED)} differ in what the test saw:\n{difference}"
 
 
 def _extension_path(test_file: Path, project: str | Path | None) -> Path:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy_wasm.testing.agreement import COMPARED, Observations, ObservingHost
 from proxy_wasm.testing.extension import Extension
 from proxy_wasm.testing.hosts import Host, HostName, open_host
 
@@ -12,13 +13,18 @@ from proxy_wasm.testing.hosts import Host, HostName, open_host
 class Session:
     """The hosts and extensions of a run."""
 
-    def __init__(self) -> None:
+    def __init__(self, observations: Observations | None = None) -> None:
+        self.observations = observations
+        """What tests see, where hosts are compared."""
         self._hosts: dict[HostName, Host] = {}
         self._extensions: dict[Path, Extension] = {}
 
     def host(self, name: HostName) -> Host:
         if name not in self._hosts:
-            self._hosts[name] = open_host(name)
+            host = open_host(name)
+            if self.observations is not None and name in COMPARED:
+                host = ObservingHost(host, self.observations)
+            self._hosts[name] = host
         return self._hosts[name]
 
     def extension(self, path: Path) -> Extension:

@@ -54,6 +54,13 @@ def outcome(event: TracedCallback | TracedHostcall) -> str:
     return " ".join([status, *_results(event.results)])
 
 
+def call_text(event: TracedCallback | TracedHostcall) -> str:
+    """A call with its arguments and what it came to, in one line: `get_property(path="plugin_name") -> OK "x"`."""
+    arguments = ", ".join(f"{name}={show(value)}" for name, value in event.arguments)
+    came_to = outcome(event)
+    return f"{event.name}({arguments}){' -> ' if came_to else ''}{came_to}"
+
+
 def _results(results: Fields) -> list[str]:
     return [show(value) if len(results) == 1 else f"{name}={show(value)}" for name, value in results]
 
@@ -67,10 +74,7 @@ def _of(event: Event, depth: int, clock: int) -> Iterator[str]:
         for line in further:
             yield _line(event.at.clock, event.at.clock // _MILLISECOND, "", " " * len(said) + line)
         return
-    arguments = ", ".join(f"{name}={show(value)}" for name, value in event.arguments)
-    came_to = outcome(event)
-    call = f"{indent}{event.name}({arguments}){' -> ' if came_to else ''}{came_to}"
-    yield _line(event.at.clock, clock, duration(event.duration), call)
+    yield _line(event.at.clock, clock, duration(event.duration), f"{indent}{call_text(event)}")
     for within in event.inner:
         yield from _of(within, depth + 1, event.at.clock // _MILLISECOND)
 
