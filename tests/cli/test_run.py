@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Generator
@@ -11,6 +12,7 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
+from wasmtime import wat2wasm
 
 from proxy_wasm.envoy import Message, Upstream, encode_response
 
@@ -65,6 +67,24 @@ def test_it_shows_requests_and_the_log_until_it_is_interrupted(how: signal.Signa
         assert command.end(how) == (0, "", "")
         assert envoys
         assert not any(Path(f"/proc/{pid}").exists() for pid in envoys)
+
+
+def test_a_filter_of_connections_runs_in_front_of_a_server_that_sends_back_what_it_gets(tmp_path: Path) -> None:
+    connections = tmp_path / "connections.wasm"
+    connections.write_bytes(wat2wasm((Path(__file__).parents[1] / "envoy" / "connections.wat").read_text()))
+    with running(str(connections), "--network", "--log-level", "warning") as command:
+        found = re.match(
+            r"(127\.0\.0\.1):(\d+) passes through the filter to 127\.0\.0\.1:\d+; Ctrl-C ends\n", command.banner
+        )
+        assert found is not None
+        with socket.create_connection((found[1], int(found[2])), timeout=10) as client:
+            client.sendall(b"hello")
+            client.shutdown(socket.SHUT_WR)
+            received = b"".join(iter(lambda: client.recv(100), b""))
+        assert received.endswith(b"hello")
+        line = next(line for line in command.stdout if line.startswith("connection"))
+        assert re.fullmatch(r"connection: 5 bytes from the client, \d+ to it, \d+ ms\n", line)
+        assert command.end(signal.SIGTERM)[0] == 0
 
 
 def test_it_passes_requests_to_an_upstream_of_the_users(module: Path) -> None:

@@ -172,6 +172,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         type=_host_and_port,
         help="the server behind the proxy (default: one that echoes requests)",
     )
+    parser.add_argument(
+        "--network",
+        action="store_true",
+        help="the filter is one of connections, not of requests (default upstream: one that sends back what it gets)",
+    )
     _add_plugin_options(parser)
     parser.add_argument("--port", metavar="N", type=_port, default=0, help="the proxy's port (default: any free one)")
     parser.add_argument(
@@ -191,6 +196,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
                 allow_on_headers_stop_iteration=options.allow_on_headers_stop_iteration,
                 port=options.port,
                 log_level=options.log_level,
+                network=options.network,
             )
         )
 

@@ -13,15 +13,18 @@ from types import FrameType
 from proxy_wasm.abi.enums import LogLevel
 from proxy_wasm.build import BuildError, SettingsError, build
 from proxy_wasm.cli.addresses import UserCluster
-from proxy_wasm.cli.echo import echo
+from proxy_wasm.cli.echo import TcpEcho, echo
 from proxy_wasm.cli.errors import CommandError, told
 from proxy_wasm.cli.progress import terminal_progress
 from proxy_wasm.cli.text import log_line, printable
 from proxy_wasm.envoy import EnvoyError, EnvoyProcess, Upstream, WasmFilter, bootstrap, cluster, listener
-from proxy_wasm.envoy.log import GrowingFile, LogLine, parse_access_record
+from proxy_wasm.envoy.configuration import Json, tcp_listener
+from proxy_wasm.envoy.log import AccessRecord, GrowingFile, LogLine, parse_access_record
 
 _LISTENER = "proxy"
 _POLL_SECONDS = 0.05
+_SIZES = {"from_client": "%BYTES_RECEIVED%", "to_client": "%BYTES_SENT%"}
+"""What the access log tells of connections besides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class RunOptions:
     allow_on_headers_stop_iteration: bool
     port: int
     log_level: str
+    network: bool
 
 
 def run(options: RunOptions) -> int:
@@ -45,7 +49,7 @@ def run(options: RunOptions) -> int:
         source = options.source
         progress = terminal_progress()
         module = source if source.is_file() else build(source, progress=progress).path
-        upstream = options.upstream or stack.enter_context(Upstream(echo)).address
+        upstream = options.upstream or stack.enter_context(TcpEcho() if options.network else Upstream(echo)).address
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="proxy-wasm-")))
         configuration = None if options.configuration is None else options.configuration.read_bytes()
         plugin = WasmFilter(
@@ -58,16 +62,22 @@ def run(options: RunOptions) -> int:
         access_log = GrowingFile(directory / "access.log")
         settings = bootstrap(
             clusters=[cluster(*upstream), *called],
-            listeners=[listener(_LISTENER, [plugin], port=options.port, access_log=access_log.path)],
+            listeners=[_listener(options, plugin, access_log.path)],
         )
         progress("starting Envoy")
         envoy = stack.enter_context(EnvoyProcess(settings, directory=directory, wasm_log_level=options.log_level))
-        _print_address(envoy, upstream)
+        _print_address(envoy, upstream, network=options.network)
         try:
             _follow(envoy, access_log)
         except KeyboardInterrupt:
             _print_news(envoy, access_log)
     return 0
+
+
+def _listener(options: RunOptions, plugin: WasmFilter, access_log: Path) -> Json:
+    if options.network:
+        return tcp_listener(_LISTENER, [plugin], port=options.port, access_log=access_log, further_fields=_SIZES)
+    return listener(_LISTENER, [plugin], port=options.port, access_log=access_log)
 
 
 @contextmanager
@@ -88,9 +98,10 @@ def _terminated_like_interrupted() -> Generator[None]:
             signal.signal(number, handler)
 
 
-def _print_address(envoy: EnvoyProcess, upstream: tuple[str, int]) -> None:
+def _print_address(envoy: EnvoyProcess, upstream: tuple[str, int], *, network: bool) -> None:
     host, port = envoy.admin.listeners()[_LISTENER]
-    print(f"http://{host}:{port} passes through the filter to {upstream[0]}:{upstream[1]}; Ctrl-C ends", flush=True)
+    scheme = "" if network else "http://"
+    print(f"{scheme}{host}:{port} passes through the filter to {upstream[0]}:{upstream[1]}; Ctrl-C ends", flush=True)
 
 
 def _follow(envoy: EnvoyProcess, access_log: GrowingFile) -> None:
@@ -106,10 +117,17 @@ def _print_news(envoy: EnvoyProcess, access_log: GrowingFile) -> None:
         if _is_shown(line, envoy):
             print(log_line(line.level, line.wasm.message if line.wasm else line.message))
     for entry in access_log.lines():
-        record = parse_access_record(entry)
-        details = "" if record.details == "via_upstream" else f" ({record.details})"
-        print(f"{record.method} {printable(record.path)} -> {record.status}{details} {record.milliseconds} ms")
+        print(_told(parse_access_record(entry)))
     sys.stdout.flush()
+
+
+def _told(record: AccessRecord) -> str:
+    """One line about a request or connection that is over."""
+    if record.further:
+        sizes = f"{record.further['from_client']} bytes from the client, {record.further['to_client']} to it"
+        return f"connection{f' ({record.flags})' if record.flags else ''}: {sizes}, {record.milliseconds} ms"
+    details = "" if record.details == "via_upstream" else f" ({record.details})"
+    return f"{record.method} {printable(record.path)} -> {record.status}{details} {record.milliseconds} ms"
 
 
 def _is_shown(line: LogLine, envoy: EnvoyProcess) -> bool:
