@@ -184,3 +184,25 @@ def test_a_failing_test_shows_the_traces_of_its_last_requests_where_asked(run: p
     result.stdout.fnmatch_lines(["*- proxy-wasm trace -*", "GET /path on native", "*on_request_headers(*"])
     result.stdout.no_fnmatch_line("GET /other on native")
     run.runpytest_subprocess("--proxy-hosts", "native").stdout.no_fnmatch_line("*proxy-wasm trace*")
+
+
+def test_nothing_of_a_test_is_kept_once_it_is_over(run: pytest.Pytester, module: Path) -> None:
+    run.makepyfile(
+        f"""
+        import gc, weakref
+        import pytest
+
+        pytestmark = pytest.mark.hosts("wasm")
+        kept = []
+
+        def test_first(start_proxy):
+            kept.append(weakref.ref(start_proxy({str(module)!r})))
+            assert kept[0]() is not None
+
+        def test_second(start_proxy):
+            start_proxy({str(module)!r})
+            gc.collect()
+            assert kept[0]() is None
+        """
+    )
+    run.runpytest_subprocess().assert_outcomes(passed=2)

@@ -190,6 +190,7 @@ def start_proxy(request: pytest.FixtureRequest, proxy_host: HostName) -> Iterato
             return proxy
 
         yield start
+        started.clear()  # pytest keeps each test to the end of the run, and a VM takes many megabytes
 
 
 @pytest.hookimpl(tryfirst=True)
