@@ -179,6 +179,8 @@ class Dispatcher(HttpCallbacks, TcpCallbacks, PluginCallbacks):
                 context = self._plugins.get(context_id)
                 if context is None:
                     return
+        elif type(context).on_log is HttpContext.on_log:
+            return  # a module without any `on_log` is not called, and whatever ends with the stream ends in `on_done`
         elif context._tasks:
             self._end_context_tasks(context)
         try:

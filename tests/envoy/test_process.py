@@ -1,5 +1,6 @@
 """An Envoy process with a fixed configuration."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -78,6 +79,13 @@ def test_stats_tags_become_labels(module: Path) -> None:
 def test_a_binary_that_is_no_envoy_is_reported_with_what_it_said() -> None:
     with pytest.raises(EnvoyFailed, match=r"Envoy ended with status 0"), EnvoyProcess({}, binary=shutil.which("true")):
         pass
+
+
+def test_what_an_envoy_that_has_crashed_is_asked_for_says_so() -> None:
+    with EnvoyProcess(bootstrap()) as envoy:
+        os.kill(envoy.pid, signal.SIGSEGV)
+        with pytest.raises(EnvoyFailed, match=r"Envoy ended with SIGSEGV:\n(.*\n)*Caught Segmentation fault"):
+            envoy.admin.stats()
 
 
 def test_a_stopped_envoy_says_so(module: Path) -> None:

@@ -97,6 +97,7 @@ def test_what_a_module_cannot_do_is_an_exception(start_proxy: StartProxy, act: s
 
 
 @pytest.mark.parametrize("act", ["random", "uuid"])
+@pytest.mark.differs_between_hosts("that is what they are for")
 def test_random_numbers_differ_from_start_to_start(start_proxy: StartProxy, act: str) -> None:
     drawn: set[str] = set()
     for vm in ("a", "b"):
@@ -107,6 +108,7 @@ def test_random_numbers_differ_from_start_to_start(start_proxy: StartProxy, act:
 
 
 @pytest.mark.filterwarnings("ignore:careful")
+@pytest.mark.differs_between_hosts("a native filter prints and warns to pytest")
 def test_a_filter_logs_through_python(proxy: Proxy) -> None:
     exchange = proxy.get("/", headers={"do": "say"})
     assert exchange.upstream is not None

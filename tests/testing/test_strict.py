@@ -233,7 +233,7 @@ def test_marker_and_setting_say_which_tests_are_strict(
     (pytester.path / "pyproject.toml").write_text(
         '[project]\nname = "wrong"\n[tool.proxy-wasm]\nplugin = "wrong:Wrong"\n'
     )
-    result = pytester.runpytest("--proxy-hosts", "native", "-o", f"proxy_wasm_strict={setting}")
+    result = pytester.runpytest_subprocess("--proxy-hosts", "native", "-o", f"proxy_wasm_strict={setting}")
     result.assert_outcomes(passed=5 - len(failed), failed=len(failed))
     for name in failed:
         result.stdout.fnmatch_lines([f"FAILED *::{name}*"])

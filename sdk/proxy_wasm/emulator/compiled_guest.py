@@ -18,6 +18,7 @@ import wasmtime
 from proxy_wasm.abi.enums import LogLevel, Status
 from proxy_wasm.abi.hostcalls import HostError
 from proxy_wasm.abi.signatures import HOST_MODULE, CoreSignature, Hostcall, Wire
+from proxy_wasm.emulator.abi_versions import BY_EXPORT
 from proxy_wasm.emulator.errors import ModuleRefused
 from proxy_wasm.emulator.guest import MAX_MEMORY, Guest, GuestFailed, GuestHost, restricted
 from proxy_wasm.emulator.observer import Results
@@ -90,7 +91,7 @@ class WasmGuest(Guest):
         self._store.set_limits(memory_size=MAX_MEMORY, table_elements=_MAX_TABLE)
         self._memory = GuestMemory(self._locate)
         self._wasi = Wasi(self._memory, host)
-        instance = self._instantiate(compiled.engine, compiled.module)
+        instance = self._instantiate(compiled)
         self._exports = dict(instance.exports(self._store))
         for export in self._exports.values():
             if isinstance(export, wasmtime.Memory):
@@ -163,45 +164,31 @@ class WasmGuest(Guest):
 
     # What the module imports.
 
-    def _instantiate(self, engine: wasmtime.Engine, module: wasmtime.Module) -> wasmtime.Instance:
+    def _instantiate(self, compiled: CompiledModule) -> wasmtime.Instance:
         """The instance; `ModuleRefused` where it asks for too much, or traps before it is one."""
         try:
-            return wasmtime.Instance(self._store, module, self._provided(engine, module))
+            return wasmtime.Instance(self._store, compiled.module, self._provided(compiled))
         except (_Restricted, wasmtime.Trap, wasmtime.WasmtimeError) as error:
             msg = f"Failed to create new Wasm instance: {error}"
             raise ModuleRefused(msg) from error
 
-    def _provided(
-        self, engine: wasmtime.Engine, module: wasmtime.Module
-    ) -> list[wasmtime.Func | wasmtime.Memory | wasmtime.Table]:
+    def _provided(self, compiled: CompiledModule) -> list[wasmtime.Func | wasmtime.Memory | wasmtime.Table]:
         """What the module imports; a memory among it becomes the guest's."""
         # wasmtime keeps host functions in a table of the process: they must not keep their guest alive.
         guest: weakref.ref[WasmGuest] = weakref.ref(self)
-        functions = self._functions(guest)
+        functions = _functions(self._version.number)
         signatures = imports(self._version)
         provided: list[wasmtime.Func | wasmtime.Memory | wasmtime.Table] = []
-        for entry in module.imports:
-            kind = entry.type
+        for key, kind in compiled.imports:
             if isinstance(kind, wasmtime.MemoryType):
                 self._wasm_memory = wasmtime.Memory(self._store, kind)
                 provided.append(self._wasm_memory)
             elif isinstance(kind, wasmtime.TableType):
                 provided.append(wasmtime.Table(self._store, kind, None))
             else:
-                key = entry.module, entry.name or ""
-                provided.append(wasmtime.Func(self._store, _type(engine, signatures[key]), functions[key]()))
+                function = functions[key](guest)
+                provided.append(wasmtime.Func(self._store, _type(compiled.engine, signatures[key]), function))
         return provided
-
-    def _functions(self, guest: "weakref.ref[WasmGuest]") -> dict[tuple[str, str], Callable[[], Callable[..., object]]]:
-        """What makes the function behind each import that there may be."""
-        return {
-            **{
-                (HOST_MODULE, hostcall.import_name): partial(_hostcall, guest, hostcall)
-                for hostcall in self._version.hostcalls.values()
-            },
-            **{(HOST_MODULE, name): partial(_runtime_call, guest, name) for name in RUNTIME},
-            **{(module, name): partial(_wasi_call, guest, name) for module in WASI_MODULES for name in WASI},
-        }
 
     def check_allowed(self, name: str) -> None:
         """Trap where the proxy allows no such hostcall now."""
@@ -339,7 +326,18 @@ def _type(engine: wasmtime.Engine, signature: CoreSignature) -> wasmtime.FuncTyp
     )
 
 
-def _hostcall(guest: weakref.ref[WasmGuest], hostcall: Hostcall) -> Callable[..., int]:
+@cache
+def _functions(version: str) -> dict[tuple[str, str], Callable[["weakref.ref[WasmGuest]"], Callable[..., object]]]:
+    """What makes for a guest the function behind each import that there may be."""
+    hostcalls = next(known for known in BY_EXPORT.values() if known.number == version).hostcalls
+    return {
+        **{(HOST_MODULE, hostcall.import_name): partial(_hostcall, hostcall) for hostcall in hostcalls.values()},
+        **{(HOST_MODULE, name): partial(_runtime_call, name) for name in RUNTIME},
+        **{(module, name): partial(_wasi_call, name) for module in WASI_MODULES for name in WASI},
+    }
+
+
+def _hostcall(hostcall: Hostcall, guest: weakref.ref[WasmGuest]) -> Callable[..., int]:
     name = hostcall.import_name
 
     def function(*arguments: int) -> int:
@@ -351,7 +349,7 @@ def _hostcall(guest: weakref.ref[WasmGuest], hostcall: Hostcall) -> Callable[...
     return function
 
 
-def _wasi_call(guest: weakref.ref[WasmGuest], name: str) -> Callable[..., int | None]:
+def _wasi_call(name: str, guest: weakref.ref[WasmGuest]) -> Callable[..., int | None]:
     def function(*arguments: int) -> int | None:
         caller = guest()
         assert caller is not None  # noqa: S101 - it is running
@@ -361,7 +359,7 @@ def _wasi_call(guest: weakref.ref[WasmGuest], name: str) -> Callable[..., int | 
     return function
 
 
-def _runtime_call(guest: weakref.ref[WasmGuest], name: str) -> Callable[..., int | None]:
+def _runtime_call(name: str, guest: weakref.ref[WasmGuest]) -> Callable[..., int | None]:
     def function(*arguments: int) -> int | None:
         caller = guest()
         assert caller is not None  # noqa: S101 - it is running

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeAlias
 
 import wasmtime
 
@@ -57,6 +58,10 @@ _MAGIC = b"\0asm"
 _FILE = "machine-code"
 
 
+Import: TypeAlias = "tuple[tuple[str, str], wasmtime.MemoryType | wasmtime.TableType | None]"
+"""What a module imports: the names, and the type unless it is a function. Each VM needs it, and wasmtime takes its time to tell."""
+
+
 @dataclass(frozen=True, slots=True)
 class CompiledModule:
     """Machine code, the engine that it is for, and what it was written for."""
@@ -64,6 +69,7 @@ class CompiledModule:
     engine: wasmtime.Engine
     module: wasmtime.Module
     version: AbiVersion
+    imports: tuple[Import, ...]
 
 
 _engines: dict[int, wasmtime.Engine] = {}
@@ -77,7 +83,7 @@ def compiled(module: bytes, *, max_wasm_stack: int = MAX_WASM_STACK) -> Compiled
     if found is None:
         engine = _engine(max_wasm_stack)
         machine_code = _from_cache_or_compiler(module, key, engine)
-        found = CompiledModule(engine, machine_code, _version(machine_code))
+        found = CompiledModule(engine, machine_code, _version(machine_code), _imported(machine_code))
         _check_imports(found)
         _check_exports(found)
         _modules[key] = found
@@ -159,6 +165,16 @@ def _imports(number: str) -> Mapping[tuple[str, str], CoreSignature]:
         **{(HOST_MODULE, name): signature for name, signature in RUNTIME.items()},
         **{(module, name): signature for module in WASI_MODULES for name, signature in WASI.items()},
     }
+
+
+def _imported(module: wasmtime.Module) -> tuple[Import, ...]:
+    return tuple(
+        (
+            (entry.module, entry.name or ""),
+            entry.type if isinstance(entry.type, wasmtime.MemoryType | wasmtime.TableType) else None,
+        )
+        for entry in module.imports
+    )
 
 
 def _version(module: wasmtime.Module) -> AbiVersion:

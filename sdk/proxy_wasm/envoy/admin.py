@@ -2,10 +2,11 @@
 
 import http.client
 import json
+from collections.abc import Callable
 from typing import Any, Literal, cast
 from urllib.parse import quote
 
-from proxy_wasm.envoy.errors import EnvoyFailed
+from proxy_wasm.envoy.errors import EnvoyError, EnvoyFailed
 
 StatType = Literal["All", "Counters", "Gauges"]
 
@@ -13,16 +14,25 @@ StatType = Literal["All", "Counters", "Gauges"]
 class Admin:
     """The admin interface at `host:port`.
 
-    Envoy answers in its main thread, which also compiles modules: an answer may take as long as that.
+    Envoy answers in its main thread, which also compiles modules: an answer may take as long as that. Where there is none, `why_gone` says
+    why Envoy has ended, if it has.
     """
 
-    def __init__(self, host: str, port: int, *, timeout: float = 120) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        timeout: float = 120,
+        why_gone: Callable[[], EnvoyError | None] = lambda: None,
+    ) -> None:
         self.host = host
         self.port = port
         self._timeout = timeout
+        self._why_gone = why_gone
 
     def get(self, path: str) -> tuple[int, bytes]:
-        """Status and body of a GET; raises `EnvoyFailed` where there is no answer."""
+        """Status and body of a GET; raises `EnvoyFailed` where there is no answer, with Envoy's last words where it has ended."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=self._timeout)
         try:
             connection.request("GET", path)
@@ -30,7 +40,7 @@ class Admin:
             return response.status, response.read()
         except (OSError, http.client.HTTPException) as error:
             msg = f"Envoy's admin interface does not answer: {error}"
-            raise EnvoyFailed(msg) from error
+            raise (self._why_gone() or EnvoyFailed(msg)) from error
         finally:
             connection.close()
 

@@ -23,7 +23,9 @@ START_SECONDS = 120
 STOP_SECONDS = 5
 """How long Envoy may take to end by itself before it is killed."""
 
-_LAST_WORDS = 5
+_DYING_SECONDS = 2.0
+"""How long Envoy may take to end after it has closed its connections: it prints where it crashed."""
+_LAST_WORDS = 30
 _POLL_SECONDS = 0.005
 _T = TypeVar("_T")
 
@@ -139,7 +141,8 @@ class EnvoyProcess:
             raise
 
     def _wait_until_ready(self, address_file: Path) -> Admin:
-        admin = Admin(*self.wait_for(lambda: _read_address(address_file), "start", START_SECONDS))
+        address = self.wait_for(lambda: _read_address(address_file), "start", START_SECONDS)
+        admin = Admin(*address, why_gone=self._why_gone)
 
         def ready() -> bool:
             with suppress(EnvoyFailed):  # not listening yet, or gone already, which `wait_for` notices
@@ -165,6 +168,15 @@ class EnvoyProcess:
                 raise EnvoyFailed(msg)
             time.sleep(_POLL_SECONDS)
         return value
+
+    def _why_gone(self) -> EnvoyError | None:
+        """What to raise where the process has ended by itself, or is about to; `None` where it runs."""
+        if self._process is None:
+            return None
+        try:
+            return self._ended(self._process.wait(_DYING_SECONDS))
+        except subprocess.TimeoutExpired:
+            return None
 
     def _ended(self, code: int) -> EnvoyError:
         """What to raise after Envoy ended by itself: it exits with 1 where it refuses its configuration."""
