@@ -11,6 +11,7 @@ from proxy_wasm.testing import (
     Closing,
     Exchange,
     NoHosts,
+    Proxy,
     Silent,
     StartProxy,
     UpstreamRequest,
@@ -20,6 +21,8 @@ from proxy_wasm.testing import (
 
 if TYPE_CHECKING:
     from conftest import Issuer
+
+pytestmark = pytest.mark.strict
 
 REMOTE = {"cluster": "accounts", "uri": "https://accounts.example.com/jwks.json?v=1", "timeout_ms": 1000}
 
@@ -99,7 +102,10 @@ def test_who_needs_no_key_does_not_wait(start_proxy: StartProxy, issuer: "Issuer
 
 
 @pytest.mark.parametrize("cluster", [Silent(), Closing(), Absent(), NoHosts(), None], ids=str)
-def test_without_keys_nobody_is_let_through(start_proxy: StartProxy, issuer: "Issuer", cluster: Any) -> None:
+@pytest.mark.strict(allow=["http_call"])  # the proxy refuses to call a cluster that is not there or has no hosts
+def test_without_keys_nobody_is_let_through(
+    start_proxy: StartProxy, issuer: "Issuer", cluster: Silent | Closing | Absent | NoHosts | None
+) -> None:
     clusters = {} if cluster is None else {"accounts": cluster}
     proxy = start_proxy(configuration=configuration(timeout_ms=300), clusters=clusters)
     for _ in range(2):
@@ -134,4 +140,119 @@ def test_an_answer_that_is_no_key_set_is_none(
     assert any(reason in record.message for record in proxy.logs)
     server.answer = keys(issuer.jwks())
     proxy.advance(1.2)
+    assert subject(proxy.get("/", headers=bearer(issuer.token()))) == "alice"
+
+
+def test_ten_megabytes_are_no_key_set(start_proxy: StartProxy, issuer: "Issuer") -> None:
+    server = KeyServer(respond(200, {}, b" " * 10_000_000))
+    proxy = start_proxy(configuration=configuration(timeout_ms=10_000), clusters={"accounts": server})
+    assert_unavailable(proxy.get("/", headers=bearer(issuer.token())))
+    server.answer = keys(issuer.jwks())
+    proxy.advance(1.2)
+    assert subject(proxy.get("/", headers=bearer(issuer.token()))) == "alice"
+
+
+def test_keys_come_late_but_in_time(start_proxy: StartProxy, issuer: "Issuer") -> None:
+    slow = Answering(keys(issuer.jwks()), delay=0.8)
+    proxy = start_proxy(configuration=configuration(timeout_ms=5000), clusters={"accounts": slow})
+    assert subject(proxy.get("/", headers=bearer(issuer.token()))) == "alice"
+
+
+def test_a_key_that_comes_too_late_is_not_waited_for(start_proxy: StartProxy, issuer: "Issuer") -> None:
+    late = Answering(keys(issuer.jwks()), delay=3)
+    proxy = start_proxy(configuration=configuration(timeout_ms=200), clusters={"accounts": late})
+    assert_unavailable(proxy.get("/", headers=bearer(issuer.token()), timeout=2))
+
+
+def test_a_new_key_is_fetched_when_a_token_names_it(start_proxy: StartProxy, issuer: "Issuer") -> None:
+    server = KeyServer(keys(issuer.jwks("ec")))
+    proxy = start_proxy(configuration=configuration(cooldown_seconds=1), clusters={"accounts": server})
+    assert subject(proxy.get("/", headers=bearer(issuer.token("ec", "ES256")))) == "alice"
+    server.answer = keys(issuer.jwks("ec", "rsa"))
+    proxy.advance(1.2)
+    assert subject(proxy.get("/", headers=bearer(issuer.token()))) == "alice"
+    assert subject(proxy.get("/", headers=bearer(issuer.token("ec", "ES256")))) == "alice"
+
+
+def test_a_key_that_is_gone_takes_its_tokens_with_it(start_proxy: StartProxy, issuer: "Issuer") -> None:
+    server = KeyServer(keys(issuer.jwks("ec", "rsa")))
+    proxy = start_proxy(configuration=configuration(cache_seconds=1), clusters={"accounts": server})
+    rsa, ec = bearer(issuer.token()), bearer(issuer.token("ec", "ES256"))
+    for _ in range(2):
+        assert subject(proxy.get("/", headers=rsa)) == subject(proxy.get("/", headers=ec)) == "alice"
+    server.answer = keys(issuer.jwks("ec"))
+    proxy.advance(1.5)
+    hits = proxy.metric("jwt_headers_cache", result="hit")
+    refused = proxy.get("/", headers=rsa)
+    assert (refused.status, refused.details) == (401, "Request_denied_by_JWT_check._Its_key_is_not_known.")
+    assert subject(proxy.get("/", headers=ec)) == "alice"
+    assert proxy.metric("jwt_headers_cache", result="hit") == hits + 1
+
+
+def test_a_key_of_another_kind_under_the_same_kid_ends_the_tokens_of_the_first(
+    start_proxy: StartProxy, issuer: "Issuer"
+) -> None:
+    server = KeyServer(keys({"keys": [issuer.public_jwk(issuer.keys["rsa"], kid="1")]}))
+    proxy = start_proxy(configuration=configuration(cache_seconds=1), clusters={"accounts": server})
+    rsa = bearer(issuer.token("1", key="rsa"))
+    assert subject(proxy.get("/", headers=rsa)) == "alice"
+    server.answer = keys({"keys": [issuer.public_jwk(issuer.keys["ec"], kid="1")]})
+    proxy.advance(1.5)
+    assert proxy.get("/", headers=rsa).status == 401
+    assert subject(proxy.get("/", headers=bearer(issuer.token("1", "ES256", key="ec")))) == "alice"
+
+
+def test_keys_stay_when_the_server_is_of_no_help_any_more(start_proxy: StartProxy, issuer: "Issuer") -> None:
+    server = KeyServer(keys(issuer.jwks()))
+    proxy = start_proxy(configuration=configuration(cache_seconds=1), clusters={"accounts": server})
+    assert subject(proxy.get("/", headers=bearer(issuer.token()))) == "alice"
+    server.answer = respond(503)
+    asked = len(server.requests)
+    proxy.advance(1.8)
+    assert len(server.requests) > asked
+    assert subject(proxy.get("/", headers=bearer(issuer.token(sub="bob")))) == "bob"
+    assert any("status 503; those of before stay" in record.message for record in proxy.logs)
+    assert proxy.metric("jwt_headers_key_fetches", result="failed") >= 1
+    server.answer = keys(issuer.jwks("rsa"))
+    proxy.advance(2.5)
+    assert proxy.metric("jwt_headers_key_fetches", result="succeeded") >= 1
+
+
+def flood(proxy: Proxy, issuer: "Issuer") -> None:
+    for number in range(50):
+        assert proxy.get("/", headers=bearer(issuer.token(f"unknown-{number}", key="rsa"))).status == 401
+
+
+def test_a_flood_of_unknown_keys_is_no_flood_for_the_server(start_proxy: StartProxy, issuer: "Issuer") -> None:
+    server = KeyServer(keys(issuer.jwks("ec")))
+    proxy = start_proxy(configuration=configuration(cooldown_seconds=600), clusters={"accounts": server})
+    assert subject(proxy.get("/", headers=bearer(issuer.token("ec", "ES256")))) == "alice"
+    flood(proxy, issuer)
+    assert len(server.requests) <= (2 if proxy.host == "envoy" else 1)  # Envoy's main thread has keys of its own
+
+
+@pytest.mark.hosts("native", "wasm")  # where time stands still meanwhile
+def test_a_flood_of_unknown_keys_asks_the_server_once_in_a_while(start_proxy: StartProxy, issuer: "Issuer") -> None:
+    server = KeyServer(keys(issuer.jwks("ec")))
+    proxy = start_proxy(configuration=configuration(cooldown_seconds=7), clusters={"accounts": server})
+    for asked in range(1, 4):
+        flood(proxy, issuer)
+        assert len(server.requests) == asked
+        proxy.advance(6)
+        flood(proxy, issuer)
+        assert len(server.requests) == asked
+        proxy.advance(1.5)
+
+
+def test_several_keys_under_one_kid_serve_those_that_suit_only_one(start_proxy: StartProxy, issuer: "Issuer") -> None:
+    shared = [issuer.public_jwk(issuer.keys[kind], kid="1") for kind in ("rsa", "ec", "rsa")]
+    proxy = start_proxy(configuration=configuration(), clusters={"accounts": keys({"keys": shared})})
+    assert subject(proxy.get("/", headers=bearer(issuer.token("1", "ES256", key="ec")))) == "alice"
+    refused = proxy.get("/", headers=bearer(issuer.token("1", key="rsa")))
+    assert (refused.status, refused.details) == (401, "Request_denied_by_JWT_check._Several_keys_may_have_signed_it.")
+
+
+def test_keys_that_cannot_be_used_do_not_take_the_others_with_them(start_proxy: StartProxy, issuer: "Issuer") -> None:
+    document = {"keys": [{"kty": "RSA", "kid": "broken"}, {"kty": "new"}, 5, *issuer.jwks("rsa")["keys"]]}
+    proxy = start_proxy(configuration=configuration(), clusters={"accounts": keys(document)})
     assert subject(proxy.get("/", headers=bearer(issuer.token()))) == "alice"
