@@ -125,9 +125,8 @@ class Verifier:
             raise Refused(msg)
         if not _COMPACT.fullmatch(token):
             raise Refused(MALFORMED)
-        segment = token.partition(".")[0]
         try:
-            header = strict_object(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
+            header = strict_object(_decoded(token.partition(".")[0].encode()))
         except ValueError:
             raise Refused(MALFORMED) from None
         if "crit" in header or "b64" in header:
@@ -167,12 +166,19 @@ class _StrictJwt(PyJWT):
     def __init__(self, jws: PyJWS) -> None:
         super().__init__()
         self._jws = jws  # all that PyJWT offers for this is one that the whole process shares
+        # PyJWT looks at each character by itself, which takes half of a token's time; here all were looked at before.
+        jws._decode_base64url_segment = _decoded  # noqa: SLF001 # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
 
     def _decode_payload(self, decoded: dict[str, Any]) -> dict[str, Any]:
         try:
             return strict_object(decoded["payload"])
         except ValueError as error:
             raise errors.DecodeError(str(error)) from None
+
+
+def _decoded(segment: bytes, _name: str = "") -> bytes:
+    """The bytes of a segment that is canonical."""
+    return base64.urlsafe_b64decode(segment + b"=" * (-len(segment) % 4))
 
 
 def strict_object(data: bytes) -> dict[str, Any]:
