@@ -25,3 +25,14 @@ def test_each_of_20000_requests_that_wait_is_answered_as_it_should_be() -> None:
     assert done.stdout.startswith("20,000 requests")
     assert "instead of" not in done.stdout
     assert "every request was finished: True; log lines: 0" in done.stdout
+
+
+def test_each_of_8000_requests_with_2000_tokens_is_answered_as_it_should_be() -> None:
+    soak = SOAK.with_name("soak_jwt.py")
+    size = ["--requests", "8000", "--tokens", "2000", "--cache", "200", "--target", "100"]
+    done = subprocess.run([sys.executable, str(soak), *size], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("2,000 different tokens, 200 of which are remembered\n8,000 requests")
+    assert "6,400 answered with 200" in done.stdout
+    assert "1,600 answered with 401" in done.stdout
+    assert "instead of" not in done.stdout
