@@ -4,15 +4,14 @@ The toolchain comes from Go's module proxy (`GOPROXY`, or else the public one), 
 here. What is installed already stays. Only for Linux; elsewhere, and by hand, Go is installed as https://go.dev/doc/install has it.
 """
 
-import hashlib
-import os
 import platform
 import shutil
 import sys
 import tempfile
-import urllib.request
 import zipfile
 from pathlib import Path
+
+from go_modules import download
 
 VERSION = "1.26.8"
 CHECKSUMS = {
@@ -21,9 +20,7 @@ CHECKSUMS = {
 }
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
-_TIMEOUT = 60
 _MODULE = "golang.org/toolchain"
-_PUBLIC_PROXY = "https://proxy.golang.org"
 _RENAMED = "_go.mod"
 """What go.mod is called in the module: it would otherwise end where another module begins."""
 
@@ -39,26 +36,11 @@ def install(directory: Path) -> Path:
         with tempfile.TemporaryDirectory(dir=directory) as scratch:
             archive = Path(scratch) / "toolchain.zip"
             version = f"v0.0.1-go{VERSION}.linux-{machine}"
-            _download(f"{_proxy()}/{_MODULE}/@v/{version}.zip", archive, CHECKSUMS[machine])
+            download(_MODULE, version, archive, CHECKSUMS[machine])
             unpacked = Path(scratch) / "unpacked"
             _unpack(archive, f"{_MODULE}@{version}/", unpacked)
             unpacked.replace(target)
     return target / "bin"
-
-
-def _proxy() -> str:
-    first = os.environ.get("GOPROXY", "").replace("|", ",").split(",")[0]
-    return first.rstrip("/") if first.startswith("http") else _PUBLIC_PROXY
-
-
-def _download(url: str, target: Path, checksum: str) -> None:
-    digest = hashlib.sha256()
-    with urllib.request.urlopen(url, timeout=_TIMEOUT) as response, target.open("wb") as file:  # noqa: S310 - http is what GOPROXY says
-        while chunk := response.read(1 << 20):
-            digest.update(chunk)
-            file.write(chunk)
-    if digest.hexdigest() != checksum:
-        sys.exit(f"{url}: its checksum is {digest.hexdigest()}, not {checksum}")
 
 
 def _unpack(archive: Path, prefix: str, target: Path) -> None:

@@ -16,9 +16,8 @@ from jws_ecdsa import verify as verify_ecdsa
 from jws_eddsa import verify as verify_eddsa
 from jws_keys import EcKey, Key, OctKey, OkpKey, RsaKey, parse_key
 from jws_rsa import verify_pkcs1, verify_pss
-from jwt import InvalidKeyError, PyJWS, PyJWT
+from jwt import InvalidKeyError, PyJWS
 from jwt.algorithms import Algorithm
-from jwt.types import Options
 
 Verify: TypeAlias = Callable[[str, bytes, bytes, bytes], bool | None]
 """The proxy's own verification: the hash function's name ("sha256"), a public key (`SubjectPublicKeyInfo`, DER), a signature (ECDSA: DER) and the signed text give
@@ -136,17 +135,6 @@ def jws(native: Verify | None = None) -> PyJWS:
     for algorithm in ALGORITHMS.values():
         found.register_algorithm(algorithm.name, _Registered(algorithm, native))
     return found
-
-
-def decoder(native: Verify | None = None, options: Options | None = None) -> PyJWT:
-    """PyJWT's tokens with these algorithms and no others; `options` are PyJWT's."""
-    return _Decoder(jws(native), options)
-
-
-class _Decoder(PyJWT):
-    def __init__(self, signatures: PyJWS, options: Options | None) -> None:
-        super().__init__(options)
-        self._jws = signatures
 
 
 class _Registered(Algorithm):
