@@ -260,7 +260,7 @@ def _decoded(name: str, value: str) -> bytes:
     except (UnicodeEncodeError, Base64Error):
         found = b""
     if b2a_base64(found, newline=False).translate(_TO_URL).rstrip(b"=") != value.encode("ascii", "replace"):
-        msg = f"{name}: is no base64url, which has letters, digits, '-' and '_' and no padding"
+        msg = f"{name}: is no base64url: letters, digits, '-' and '_', without padding, and zeros in the bits left over"
         raise JwkError(msg)
     return found
 

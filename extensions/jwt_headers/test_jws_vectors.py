@@ -357,7 +357,7 @@ TOKEN_FILES: dict[str, dict[int, str]] = {
     },
     "json_web_key": {
         1: "a secret in one set with other keys is used for what it is meant for",
-        4: "of two keys with the same kid, only one is for the algorithm",
+        4: "of the two keys with the same kid, one is left out: its base64 has something in the bits left over",
         7: "weak primes (ROCA) are not looked for",
     },
     "json_web_crypto": {
