@@ -13,8 +13,8 @@ segments are resolved (RFC 3986, 5.2.4) and repeated slashes are merged. Where t
 - `//` is merged before dot segments are resolved, or after: `/x//../admin` is `/x/admin` or `/admin`;
 - an escaped `%` is data, or an escape is decoded once more.
 
-A rule applies if it matches any of the readings. More readings can only mean that more rules must accept the request, never
-fewer, so being generous here is safe. What has no sensible reading at all (a path that does not begin with a `/`, half an
+For each reading the first rule that matches it says what is required, and all of that must be met: more readings can only mean that
+more is required, never less, so being generous here is safe. What has no sensible reading at all (a path that does not begin with a `/`, half an
 escape, control characters, a fragment, overlong UTF-8), or very many, or is very long, has none here, and is denied.
 """
 

@@ -1,6 +1,7 @@
 """Keys that are fetched: while they are on their way, when they change, and when whoever has them is of no help."""
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.strict
 
-REMOTE = {"cluster": "accounts", "uri": "https://accounts.example.com/jwks.json?v=1", "timeout_ms": 1000}
+REMOTE = {"cluster": "accounts", "uri": "https://accounts.example.com/jwks.json?v=1", "timeout_ms": 20_000}
 
 
 def configuration(**remote: object) -> dict[str, Any]:
@@ -72,6 +73,14 @@ def assert_unavailable(exchange: Exchange) -> None:
     assert exchange.upstream is None
 
 
+def wait_until(proxy: Proxy, holds: Callable[[], bool]) -> None:
+    for _ in range(60):
+        if holds():
+            return
+        proxy.advance(0.4)
+    pytest.fail("it did not come about")
+
+
 def test_the_first_request_waits_for_the_keys(start_proxy: StartProxy, issuer: "Issuer") -> None:
     server = KeyServer(keys(issuer.jwks()))
     proxy = start_proxy(configuration=configuration(), clusters={"accounts": Answering(server, delay=0.5)})
@@ -95,10 +104,10 @@ def test_a_body_waits_with_its_headers_for_the_keys(start_proxy: StartProxy, iss
 
 
 def test_who_needs_no_key_does_not_wait(start_proxy: StartProxy, issuer: "Issuer") -> None:
-    proxy = start_proxy(configuration=configuration(timeout_ms=5000), clusters={"accounts": Silent()})
-    assert proxy.get("/public", timeout=2).status == 200
-    assert proxy.get("/", timeout=2).status == 401
-    assert proxy.get("/", headers=bearer(issuer.token(algorithm="none")), timeout=2).status == 401
+    proxy = start_proxy(configuration=configuration(timeout_ms=60_000), clusters={"accounts": Silent()})
+    assert proxy.get("/public").status == 200
+    assert proxy.get("/").status == 401
+    assert proxy.get("/", headers=bearer(issuer.token(algorithm="none"))).status == 401
 
 
 @pytest.mark.parametrize("cluster", [Silent(), Closing(), Absent(), NoHosts(), None], ids=str)
@@ -139,29 +148,27 @@ def test_an_answer_that_is_no_key_set_is_none(
     assert_unavailable(proxy.get("/", headers=bearer(issuer.token())))
     assert any(reason in record.message for record in proxy.logs)
     server.answer = keys(issuer.jwks())
-    proxy.advance(1.2)
-    assert subject(proxy.get("/", headers=bearer(issuer.token()))) == "alice"
+    wait_until(proxy, lambda: proxy.get("/", headers=bearer(issuer.token())).status == 200)
 
 
 def test_ten_megabytes_are_no_key_set(start_proxy: StartProxy, issuer: "Issuer") -> None:
     server = KeyServer(respond(200, {}, b" " * 10_000_000))
-    proxy = start_proxy(configuration=configuration(timeout_ms=10_000), clusters={"accounts": server})
+    proxy = start_proxy(configuration=configuration(), clusters={"accounts": server})
     assert_unavailable(proxy.get("/", headers=bearer(issuer.token())))
     server.answer = keys(issuer.jwks())
-    proxy.advance(1.2)
-    assert subject(proxy.get("/", headers=bearer(issuer.token()))) == "alice"
+    wait_until(proxy, lambda: proxy.get("/", headers=bearer(issuer.token())).status == 200)
 
 
 def test_keys_come_late_but_in_time(start_proxy: StartProxy, issuer: "Issuer") -> None:
     slow = Answering(keys(issuer.jwks()), delay=0.8)
-    proxy = start_proxy(configuration=configuration(timeout_ms=5000), clusters={"accounts": slow})
+    proxy = start_proxy(configuration=configuration(), clusters={"accounts": slow})
     assert subject(proxy.get("/", headers=bearer(issuer.token()))) == "alice"
 
 
 def test_a_key_that_comes_too_late_is_not_waited_for(start_proxy: StartProxy, issuer: "Issuer") -> None:
-    late = Answering(keys(issuer.jwks()), delay=3)
+    late = Answering(keys(issuer.jwks()), delay=25)
     proxy = start_proxy(configuration=configuration(timeout_ms=200), clusters={"accounts": late})
-    assert_unavailable(proxy.get("/", headers=bearer(issuer.token()), timeout=2))
+    assert_unavailable(proxy.get("/", headers=bearer(issuer.token()), timeout=20))
 
 
 def test_a_new_key_is_fetched_when_a_token_names_it(start_proxy: StartProxy, issuer: "Issuer") -> None:
@@ -169,8 +176,7 @@ def test_a_new_key_is_fetched_when_a_token_names_it(start_proxy: StartProxy, iss
     proxy = start_proxy(configuration=configuration(cooldown_seconds=1), clusters={"accounts": server})
     assert subject(proxy.get("/", headers=bearer(issuer.token("ec", "ES256")))) == "alice"
     server.answer = keys(issuer.jwks("ec", "rsa"))
-    proxy.advance(1.2)
-    assert subject(proxy.get("/", headers=bearer(issuer.token()))) == "alice"
+    wait_until(proxy, lambda: proxy.get("/", headers=bearer(issuer.token())).status == 200)
     assert subject(proxy.get("/", headers=bearer(issuer.token("ec", "ES256")))) == "alice"
 
 
@@ -181,7 +187,7 @@ def test_a_key_that_is_gone_takes_its_tokens_with_it(start_proxy: StartProxy, is
     for _ in range(2):
         assert subject(proxy.get("/", headers=rsa)) == subject(proxy.get("/", headers=ec)) == "alice"
     server.answer = keys(issuer.jwks("ec"))
-    proxy.advance(1.5)
+    wait_until(proxy, lambda: proxy.get("/", headers=rsa).status == 401)
     hits = proxy.metric("jwt_headers_cache", result="hit")
     refused = proxy.get("/", headers=rsa)
     assert (refused.status, refused.details) == (401, "Request_denied_by_JWT_check._Its_key_is_not_known.")
@@ -197,8 +203,7 @@ def test_a_key_of_another_kind_under_the_same_kid_ends_the_tokens_of_the_first(
     rsa = bearer(issuer.token("1", key="rsa"))
     assert subject(proxy.get("/", headers=rsa)) == "alice"
     server.answer = keys({"keys": [issuer.public_jwk(issuer.keys["ec"], kid="1")]})
-    proxy.advance(1.5)
-    assert proxy.get("/", headers=rsa).status == 401
+    wait_until(proxy, lambda: proxy.get("/", headers=rsa).status == 401)
     assert subject(proxy.get("/", headers=bearer(issuer.token("1", "ES256", key="ec")))) == "alice"
 
 
@@ -207,15 +212,13 @@ def test_keys_stay_when_the_server_is_of_no_help_any_more(start_proxy: StartProx
     proxy = start_proxy(configuration=configuration(cache_seconds=1), clusters={"accounts": server})
     assert subject(proxy.get("/", headers=bearer(issuer.token()))) == "alice"
     server.answer = respond(503)
-    asked = len(server.requests)
-    proxy.advance(1.8)
-    assert len(server.requests) > asked
+    wait_until(proxy, lambda: any("status 503; those of before stay" in record.message for record in proxy.logs))
     assert subject(proxy.get("/", headers=bearer(issuer.token(sub="bob")))) == "bob"
-    assert any("status 503; those of before stay" in record.message for record in proxy.logs)
-    assert proxy.metric("jwt_headers_key_fetches", result="failed") >= 1
+    wait_until(proxy, lambda: proxy.metric("jwt_headers_key_fetches", result="failed") >= 2)
+    assert subject(proxy.get("/", headers=bearer(issuer.token(sub="eve")))) == "eve"
+    succeeded = proxy.metric("jwt_headers_key_fetches", result="succeeded")
     server.answer = keys(issuer.jwks("rsa"))
-    proxy.advance(2.5)
-    assert proxy.metric("jwt_headers_key_fetches", result="succeeded") >= 1
+    wait_until(proxy, lambda: proxy.metric("jwt_headers_key_fetches", result="succeeded") > succeeded)
 
 
 def flood(proxy: Proxy, issuer: "Issuer") -> None:
