@@ -1,19 +1,20 @@
 """Install Project Wycheproof's test vectors for signatures: `python scripts/install_wycheproof.py [DIRECTORY]`.
 
-They come from Go's module proxy, as a module that the project publishes; its checksum is known here. What is installed already stays. Without DIRECTORY they are installed where the tests
-of extensions/jwt_headers look for them.
+They are a Go module that the project publishes, which the `go` on the PATH downloads; its checksum is known here. What is installed already stays. Without DIRECTORY they are
+installed where the tests of extensions/jwt_headers look for them.
 """
 
+import json
 import os
+import shutil
+import subprocess
 import sys
 import tempfile
-import zipfile
 from pathlib import Path
 
-from go_modules import download
-
 VERSION = "v0.0.0-20260902155932-3fa63dd0344a"
-CHECKSUM = "2bf812135610eccf6edd097546789499a3bbe6a1f71aa7a03915fd707d64d5d9"
+CHECKSUM = "h1:pNbL2nztRsWfW/ispAwsvcDFxs9Id38uIsR2/Up5G2c="
+"""As in a go.sum."""
 
 _MODULE = "github.com/c2sp/wycheproof"
 _PREFIXES = (
@@ -34,22 +35,31 @@ def install(directory: Path) -> Path:
     """The folder of the vectors, after their installation below `directory`."""
     target = directory / f"wycheproof-{VERSION}"
     if not target.exists():
+        source = _downloaded() / "testvectors_v1"
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory) as scratch:
-            archive, unpacked = Path(scratch) / "module.zip", Path(scratch) / "unpacked"
-            download(_MODULE, VERSION, archive, CHECKSUM)
-            _unpack(archive, unpacked)
-            unpacked.replace(target)
+            copy = Path(scratch) / "vectors"
+            copy.mkdir()
+            for file in source.glob("*.json"):
+                if file.name.startswith(_PREFIXES):
+                    shutil.copyfile(file, copy / file.name)  # not their mode: what Go keeps cannot be written to
+            copy.replace(target)
     return target
 
 
-def _unpack(archive: Path, target: Path) -> None:
-    target.mkdir()
-    with zipfile.ZipFile(archive) as content:
-        for entry in content.infolist():
-            _, folder, name = entry.filename.rpartition("/testvectors_v1/")
-            if folder and name.startswith(_PREFIXES):
-                (target / name).write_bytes(content.read(entry))
+def _downloaded() -> Path:
+    """The folder of the module in Go's own cache; ends the program where there is no Go, or the module is another one."""
+    go = shutil.which("go")
+    if go is None:
+        sys.exit("the vectors come as a Go module, and there is no `go` on the PATH")
+    command = [go, "mod", "download", "-json", f"{_MODULE}@{VERSION}"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    told = json.loads(done.stdout or "{}")
+    if done.returncode != 0:
+        sys.exit(f"{_MODULE}@{VERSION}: {told.get('Error', 'not downloaded')}")
+    if told["Sum"] != CHECKSUM:
+        sys.exit(f"{_MODULE}@{VERSION}: its checksum is {told['Sum']}, not {CHECKSUM}")
+    return Path(told["Dir"])
 
 
 def _cache() -> Path:

@@ -16,6 +16,8 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519Pri
 
 HASHES = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512()}
 NAME = "https://accounts.example.com"
+_HOURS = 10 * 3600
+"""Seconds: longer than any run of the tests."""
 
 
 def base64url(data: bytes) -> str:
@@ -46,7 +48,7 @@ def sign(key: PrivateKey | None, algorithm: str, text: bytes) -> bytes:
             return key.sign(text)
         case ec.EllipticCurvePrivateKey():
             size = (key.curve.key_size + 7) // 8
-            r, s = decode_dss_signature(key.sign(text, ec.ECDSA(hash_function)))
+            r, s = decode_dss_signature(key.sign(text, ec.ECDSA(hash_function, deterministic_signing=True)))
             return r.to_bytes(size, "big") + s.to_bytes(size, "big")
         case rsa.RSAPrivateKey():
             pss = padding.PSS(padding.MGF1(hash_function), hash_function.digest_size)
@@ -74,6 +76,7 @@ class Issuer:
     """Someone with a key for each kind of algorithm, whose kid is the kind."""
 
     def __init__(self) -> None:
+        self._now = int(time.time())  # the same for all tokens, so that a test sends the same ones on every host
         self.keys: dict[str, PrivateKey] = {
             "rsa": rsa.generate_private_key(public_exponent=65537, key_size=2048),
             "ec": ec.generate_private_key(ec.SECP256R1()),
@@ -87,8 +90,7 @@ class Issuer:
 
     def claims(self, **claims: object) -> dict[str, object]:
         """Those that every token has, and others; `None` leaves one out."""
-        now = int(time.time())
-        usual = {"iss": NAME, "sub": "alice", "aud": "api", "iat": now, "exp": now + 600}
+        usual = {"iss": NAME, "sub": "alice", "aud": "api", "iat": self._now, "exp": self._now + _HOURS}
         return {name: value for name, value in {**usual, **claims}.items() if value is not None}
 
     def token(
