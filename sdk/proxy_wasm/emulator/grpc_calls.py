@@ -29,6 +29,7 @@ from proxy_wasm import protobuf
 from proxy_wasm.abi.enums import MapType, Status
 from proxy_wasm.abi.hostcalls import HostError
 from proxy_wasm.emulator import framing, header_maps, http_calls
+from proxy_wasm.emulator.buffers import BodyBuffer
 from proxy_wasm.emulator.call_ids import CALL_KIND_BITS, GRPC_CALL, GRPC_STREAM
 from proxy_wasm.emulator.clock import NANOSECONDS, Timer
 from proxy_wasm.emulator.clusters import Absent, Answering, Closing, Cluster, GrpcServer, NoHosts
@@ -205,7 +206,7 @@ class GrpcCalls:
         self._plugin.tell(f"on_grpc_receive_{name}_metadata", call_id, metadata.pair_count)
 
     def tell_message(self, call_id: int, message: bytes) -> None:
-        self._plugin.received.grpc_message = message
+        self._plugin.received.grpc_message = BodyBuffer(message)
         self._plugin.tell("on_grpc_receive", call_id, len(message))
 
     def tell_closed(self, call_id: int, status: int, message: str) -> None:

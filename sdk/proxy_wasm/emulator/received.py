@@ -13,13 +13,14 @@ class Received:
 
     maps: dict[MapType, HeaderMap] = field(default_factory=dict[MapType, HeaderMap])
     http_body: bytes | None = None
-    grpc_message: bytes | None = None
+    grpc_message: BodyBuffer | None = None
+    """Which the guest may change, to no effect but on what it reads afterwards."""
 
     def buffer(self, buffer_type: BufferType) -> ReadableBuffer | None:
         """An HTTP response's body is `None` where there is none, a gRPC message empty."""
         if buffer_type == BufferType.HTTP_CALL_RESPONSE_BODY:
             return None if self.http_body is None else ConstantBuffer(self.http_body)
-        return ConstantBuffer() if self.grpc_message is None else BodyBuffer(self.grpc_message)
+        return ConstantBuffer() if self.grpc_message is None else self.grpc_message
 
     def clear(self) -> None:
         self.maps.clear()
