@@ -49,6 +49,7 @@ _BROKEN_DETAILS = "upstream_reset_after_response_started{protocol_error}"
 """HTTP/1 takes the early end of a connection, however it ends, for a mistake of the upstream's."""
 _DISCONNECT_DETAILS = "downstream_remote_disconnect"
 _DOWNSTREAM_CONNECTION_TERMINATION = 1 << 14
+_FORWARDED_PROTO = "x-forwarded-proto"
 _NO_ROUTE_FOUND = 1 << 8
 _UPSTREAM_PROTOCOL_ERROR = 1 << 18
 _GRPC_UNAVAILABLE = 14
@@ -89,6 +90,8 @@ class HttpStream(Context):
         """Properties that the test supplies."""
         self.start_time = plugin.vm.clock.time_nanoseconds
         self.flags = 0
+        self._needs_forwarded_proto = False
+        """Whether the test shows the filter this header, which Envoy adds to requests, and without which no route matches."""
         """Envoy's response flags."""
         self._is_closing = False
         """Whether the guest has asked for it."""
@@ -104,6 +107,7 @@ class HttpStream(Context):
         """The client sends headers, pseudo-headers among them."""
         if not self.closed:
             self.request.headers, self.request.whole = HeaderMap(headers), end_of_stream
+            self._needs_forwarded_proto = _FORWARDED_PROTO in self.request.headers
             self._filtering = self.request
             self._create()
             # Whatever the guest has done to the stream meanwhile, it is told of the headers.
@@ -368,7 +372,9 @@ class HttpStream(Context):
                 text = "missing required header: :status"
                 details = f"filter_removed_required_response_headers{{{text.replace(' ', '_')}}}"
                 self._answer(LocalResponse(502, body=to_bytes(text), details=details))
-        elif not headers.get(":path", "").startswith("/"):
+        elif not headers.get(":path", "").startswith("/") or (
+            self._needs_forwarded_proto and _FORWARDED_PROTO not in headers
+        ):
             self.flags |= _NO_ROUTE_FOUND
             self._answer(LocalResponse(404, details="route_not_found"))
         elif (refused := refusal(headers)) is not None:

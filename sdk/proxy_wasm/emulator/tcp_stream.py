@@ -43,7 +43,7 @@ class Direction:
     held: BodyBuffer = field(default_factory=BodyBuffer)
     paused: bool = False
     visible: bool = False
-    """Whether hostcalls reach what is held: from a callback on until one continues."""
+    """Whether hostcalls reach what is held: from a callback on until one returns that all of it passes."""
     finished: bool = False
     """Whether the sender has ended it."""
 
@@ -170,7 +170,7 @@ class TcpStream(Context):
             return
         if self.upstream.paused or self._filtering == "on_downstream_data":
             self._pass(self.upstream)
-        if self._filtering != "on_upstream_data":  # otherwise the guest hears of the upstream's end first
+        if not self._filtering:  # otherwise that callback's end comes first
             self._close_if_over(PeerType.LOCAL)
 
     def _connect(self) -> None:
@@ -196,13 +196,13 @@ class TcpStream(Context):
         side.finished = side.finished or end_of_stream
         side.visible = True
         self._filtering = callback
-        side.paused = self._filter(callback, len(side.held), int(end_of_stream))
+        side.paused = side.visible = self._filter(callback, len(side.held), int(end_of_stream))
         self._filtering = ""
         if not side.paused and not self.closed:
             self._pass(side)
 
     def _pass(self, side: Direction) -> None:
-        side.paused = side.visible = False
+        side.paused = False
         data = side.held.take()
         if data and side is self.downstream and self._broken:
             self._close(PeerType.REMOTE)
