@@ -266,3 +266,14 @@ def test_timers_of_a_plugin_end_with_it_and_leave_the_other_ones() -> None:
     one.close()
     emulator.clock.advance(0.25)
     assert counts == {"one": 2, "other": 5}
+
+
+def test_the_monotonic_clock_is_the_hosts() -> None:
+    class Timing(PluginContext):
+        def on_configure(self) -> None:
+            began = self.monotonic()
+            self.call_later(1.5, lambda: elapsed.append(self.monotonic() - began))
+
+    elapsed: list[float] = []
+    emulator_of(Timing).clock.advance(2)
+    assert elapsed == [1.5]
