@@ -391,6 +391,14 @@ class HttpContext(Context, Generic[PluginT]):
         """
         return read_body(self, is_response=False, limit=limit)
 
+    def peek_request_body(self, size: int) -> Future[bytes]:
+        """Wait for the first `size` bytes of the request body, or all of it where it has fewer: `start = await self.peek_request_body(8192)`.
+
+        Where it can be awaited, and when it raises `PhaseError`, is as for `read_request_body`. The body is not taken: `on_request_body` is given all of
+        it, as if nobody had looked.
+        """
+        return read_body(self, is_response=False, limit=size, peeks=True)
+
     def read_response_body(self, limit: int = DEFAULT_BODY_LIMIT) -> Future[bytes]:
         """Wait for the whole response body, in an async `on_response_headers` or `on_response_body`; see `read_request_body`.
 

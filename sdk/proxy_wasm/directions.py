@@ -111,6 +111,7 @@ class Direction:
         "headers",
         "is_response",
         "limit",
+        "peeks",
         "size",
         "stream",
         "task",
@@ -144,6 +145,8 @@ class Direction:
         self.whole: Future[bytes] | None = None
         """Waits for the whole body."""
         self.limit = 0
+        self.peeks = False
+        """Whether its first `limit` bytes are enough, and leave it for the next callback."""
         self.follows = False
         """Whether the headers wait for the body, and its length can still be told."""
 
@@ -172,6 +175,13 @@ class Direction:
         """Complete the future of whoever waits for the whole body, if it is there, or too large."""
         whole = self.whole
         if whole is None or whole.done():
+            return
+        if self.peeks:
+            held = self.size - self.before
+            if held >= self.limit or self.ended or self.trailers:
+                self.whole = None
+                wanted = min(held, self.limit)
+                whole.set_result(self.body._read(self.before, wanted) if wanted > 0 else b"")
             return
         if self.size - self.before > self.limit:
             self.whole = None

@@ -1,4 +1,4 @@
-"""Waiting for the whole of a body, in front of its headers where the proxy lets it through."""
+"""Waiting for the whole of a body, or its beginning, in front of its headers where the proxy lets it through."""
 
 # A stream's directions are between the contexts and the dispatcher.
 # pyright: reportPrivateUsage=false
@@ -27,9 +27,10 @@ _HELD_BACK = (
 )
 
 
-def read_body(stream: "HttpContext[Any]", *, is_response: bool, limit: int) -> Future[bytes]:
-    """A future for the body of a direction; see `HttpContext.read_request_body`."""
-    what, side = ("read_response_body", "response") if is_response else ("read_request_body", "request")
+def read_body(stream: "HttpContext[Any]", *, is_response: bool, limit: int, peeks: bool = False) -> Future[bytes]:
+    """A future for the body of a direction, or its beginning; see `HttpContext.read_request_body` and `peek_request_body`."""
+    side = "response" if is_response else "request"
+    what = f"{'peek' if peeks else 'read'}_{side}_body"
     host = stream._here()
     direction = None if stream._directions is None else stream._directions[is_response]
     if direction is None or not direction.at_work:
@@ -46,6 +47,7 @@ def read_body(stream: "HttpContext[Any]", *, is_response: bool, limit: int) -> F
         raise PhaseError(_HELD_BACK.format(what=what, callback=f"on_{side}_body"))
     whole: Future[bytes] = Future(stream)
     direction.limit = limit
+    direction.peeks = peeks
     if in_headers:
         direction.follows = True
         direction.body._headers = direction.headers

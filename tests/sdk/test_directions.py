@@ -467,3 +467,56 @@ def test_a_body_is_waited_for_again_after_giving_up() -> None:
     assert headers["x-twice"] == "read_request_body: the body is waited for already"
     assert (headers["x-first"], headers["x-body"]) == ("not done within 0.01 s", "one,two")
     assert stream.request.sent.body == b"one,two"
+
+
+class Peeking(PluginContext):
+    """Looks at the beginning of a body while its headers wait."""
+
+    def http_context(self) -> HttpContext[Any]:
+        return PeekingStream(self)
+
+
+class PeekingStream(HttpContext[Peeking]):
+    async def on_request_headers(self, headers: Headers, end_of_stream: bool) -> None:
+        headers["x-start"] = await self.peek_request_body(5)
+
+
+class PeekingAndSeeing(Peeking):
+    """Has its body callback called with all that it has looked at."""
+
+    def http_context(self) -> HttpContext[Any]:
+        return PeekingAndSeeingStream(self)
+
+
+class PeekingAndSeeingStream(PeekingStream):
+    def on_request_body(self, body: Body, end_of_stream: bool) -> Action | None:
+        if not end_of_stream:
+            return Action.PAUSE
+        body.replace(bytes(body).upper())
+        return None
+
+
+@pytest.mark.parametrize("pieces", [("one", "two", "three"), ("onetwothree",), ("onetw", "othree"), ("o", "n")])
+@pytest.mark.parametrize("plugin", [Peeking, PeekingAndSeeing])
+def test_the_beginning_of_a_body_can_be_looked_at_and_all_of_it_follows(
+    plugin: type[PluginContext], pieces: tuple[str, ...]
+) -> None:
+    emulator = Emulator(native_guest({"": plugin}))
+    stream = emulator.start_plugin(allow_on_headers_stop_iteration=True).http_stream()
+    stream.request_headers([(":method", "POST"), (":path", "/")])
+    for piece in pieces:
+        stream.request_body(piece.encode())
+    stream.request_body(b"", end_of_stream=True)
+    whole = "".join(pieces)
+    headers = stream.request.sent.headers
+    assert headers is not None
+    assert headers["x-start"] == whole[:5]
+    assert stream.request.sent.body.decode() == (whole if plugin is Peeking else whole.upper())
+
+
+def test_a_request_without_a_body_has_an_empty_beginning() -> None:
+    stream = Emulator(native_guest({"": Peeking})).start_plugin().http_stream()
+    stream.request_headers([(":method", "GET"), (":path", "/")], end_of_stream=True)
+    headers = stream.request.sent.headers
+    assert headers is not None
+    assert headers["x-start"] == ""
