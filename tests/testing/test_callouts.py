@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy_wasm.envoy import Message, Upstream, encode_response
 from proxy_wasm.testing import (
     Absent,
     Answering,
@@ -13,6 +14,7 @@ from proxy_wasm.testing import (
     GrpcRefusal,
     GrpcServer,
     NoHosts,
+    ServerAt,
     Silent,
     StartProxy,
     StreamPaused,
@@ -87,6 +89,16 @@ def test_a_clusters_function_sees_the_request_without_what_the_proxy_adds(start_
 
     start_proxy(calls, clusters={"callee": answer}).get("/", headers={"x-call": "callee"})
     assert seen == [UpstreamRequest("GET", "/called", "callee")]
+
+
+def test_a_server_that_runs_already_is_called_where_it_listens(start_proxy: StartProxy, calls: Path) -> None:
+    def answer(request: Message) -> bytes:
+        return encode_response(200, [], request.start[1] + b" of " + (request.header(b"host") or b""))
+
+    with Upstream(answer) as server:
+        proxy = start_proxy(calls, clusters={"callee": ServerAt(*server.address)})
+        exchange = proxy.get("/", headers={"x-call": "callee"})
+        assert (exchange.status, exchange.text) == (200, "/called of callee")
 
 
 class Recording(GrpcServer):

@@ -6,6 +6,7 @@ A cluster is one of these:
 * `Answering`: the same after a delay;
 * `Silent`: takes the request and never answers; `Closing`: closes the connection in place of an answer; `Absent`: nothing
   listens there; `NoHosts`: there is nowhere to connect to;
+* `ServerAt`: a server of one's own, over HTTP/1.1;
 * a `GrpcServer`: gRPC over HTTP/2, one method of yours for each event of a call; `grpc_unary` makes one of plain functions.
 
 The functions run in the process of the test, whichever host calls them; for a real proxy on another thread.
@@ -55,6 +56,17 @@ class Absent:
 @dataclass(frozen=True, slots=True)
 class NoHosts:
     """The cluster exists, but has not a single host: the hostcall itself fails with `INTERNAL_FAILURE`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAt:
+    """A server that runs already, at a host and port: a real proxy calls it itself, the test passes on what an emulated one sends.
+
+    Its answers take no time of the emulator's clock; where it brings none, the test fails.
+    """
+
+    host: str
+    port: int
 
 
 class GrpcCall(Protocol):
@@ -148,6 +160,8 @@ def grpc_unary(methods: Mapping[str, Callable[[bytes], bytes]]) -> GrpcServer:
     return UnaryServer(methods)
 
 
-Cluster: TypeAlias = Respond | UpstreamResponse | Answering | Silent | Closing | Absent | NoHosts | GrpcServer
+Cluster: TypeAlias = (
+    Respond | UpstreamResponse | Answering | Silent | Closing | Absent | NoHosts | ServerAt | GrpcServer
+)
 """What stands behind a cluster's name."""
 Clusters: TypeAlias = Mapping[str, Cluster]

@@ -19,7 +19,7 @@ from proxy_wasm.abi.hostcalls import HostError
 from proxy_wasm.emulator import framing, header_maps
 from proxy_wasm.emulator.call_ids import HTTP_CALL
 from proxy_wasm.emulator.clock import NANOSECONDS, Timer
-from proxy_wasm.emulator.clusters import Absent, Answering, Closing, Cluster, GrpcServer, NoHosts, Silent
+from proxy_wasm.emulator.clusters import Absent, Answering, Closing, Cluster, GrpcServer, NoHosts, ServerAt, Silent
 from proxy_wasm.emulator.exchange import UpstreamRequest, UpstreamResponse
 from proxy_wasm.emulator.header_map import HeaderMap, to_text
 from proxy_wasm.emulator.local_response import LocalResponse
@@ -52,6 +52,9 @@ _REQUIRED = (":path", ":method", ":authority")
 
 def answering(cluster: Cluster) -> Answering | None:
     """How a cluster of HTTP answers; `None` for any other."""
+    if isinstance(cluster, ServerAt):
+        msg = f"cluster at {cluster.host}:{cluster.port}: the emulator has no sockets; proxy_wasm.testing passes its requests on"
+        raise TypeError(msg)
     if isinstance(cluster, Silent | Closing | Absent | NoHosts):
         return None
     if isinstance(cluster, GrpcServer):

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from proxy_wasm.emulator.clusters import Absent, Answering, Closing, Cluster, GrpcServer, NoHosts, Silent
+from proxy_wasm.emulator.clusters import Absent, Answering, Closing, Cluster, GrpcServer, NoHosts, ServerAt, Silent
 from proxy_wasm.emulator.exchange import UpstreamRequest, UpstreamResponse
 from proxy_wasm.emulator.header_map import HeaderMap, to_text
 from proxy_wasm.envoy.configuration import ADDED_TO_CALLOUTS, Json, cluster, cluster_without_hosts
@@ -47,6 +47,8 @@ def serve(definition: Cluster) -> ServedCluster:
         return _Unserved()
     if isinstance(definition, NoHosts):
         return _Hostless()
+    if isinstance(definition, ServerAt):
+        return _RunningAlready(definition)
     return _ServedHttp(definition)
 
 
@@ -143,3 +145,15 @@ class _Hostless:
 
     def stop(self) -> None:
         """Nothing was started."""
+
+
+class _RunningAlready:
+    def __init__(self, server: ServerAt) -> None:
+        self.failures: list[Exception] = []
+        self._server = server
+
+    def to_json(self, name: str) -> Json:
+        return cluster(self._server.host, self._server.port, name=name)
+
+    def stop(self) -> None:
+        """It is somebody else's."""

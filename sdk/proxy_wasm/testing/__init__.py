@@ -24,6 +24,7 @@ from proxy_wasm.emulator.clusters import (
     GrpcRefusal,
     GrpcServer,
     NoHosts,
+    ServerAt,
     Silent,
     grpc_unary,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "PluginFault",
     "PluginSettings",
     "Proxy",
+    "ServerAt",
     "Silent",
     "StartProxy",
     "StreamPaused",

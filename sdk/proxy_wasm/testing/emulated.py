@@ -26,6 +26,7 @@ from proxy_wasm.emulator.exchange import Disconnect
 from proxy_wasm.emulator.guest import GuestFactory
 from proxy_wasm.emulator.properties import Path, Properties, Value
 from proxy_wasm.testing.extension import Extension
+from proxy_wasm.testing.forwarding import forwarded
 from proxy_wasm.testing.hosts import PluginSettings, TcpUpstream, Upstream
 from proxy_wasm.testing.watch import Fault, LiveContexts, NotOnThisHost, Watch
 from proxy_wasm.tracing import Recorder, Trace
@@ -70,6 +71,7 @@ class EmulatedProxy:
 
     def define(self, clusters: Mapping[str, Cluster]) -> None:
         """Add clusters for a plugin; `ValueError` where another one defines the same name otherwise."""
+        clusters = forwarded(clusters)
         for name, cluster in clusters.items():
             if self.clusters.get(name, cluster) != cluster:
                 msg = f"cluster {name!r}: another plugin defines it otherwise; give one of them a proxy of its own: isolated=True"
