@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy_wasm.build.settings import Project, SettingsError
+from proxy_wasm.build.settings import Project, RunSettings, SettingsError
 
 MakeProject = Callable[..., Path]
 
@@ -37,6 +37,15 @@ def test_the_module_goes_to_dist_unless_the_settings_say_otherwise(make_project:
     assert Project.load(directory).output == directory / "out/filter.wasm"
 
 
+def test_what_run_takes_is_found_in_the_folder(make_project: MakeProject) -> None:
+    assert Project.load(make_project()).run == RunSettings()
+    directory = make_project(
+        'plugin = "greeter:Greeter"\nrun = {configuration = "greeter.py", clusters = {users = "greeter.py"}}'
+    )
+    file = directory / "greeter.py"
+    assert Project.load(directory).run == RunSettings(file, {"users": file})
+
+
 def test_the_sdk_itself_is_no_dependency_to_install(make_project: MakeProject) -> None:
     directory = make_project(
         project='name = "x"\ndependencies = ["proxy-wasm[envoy]>=0.1", "Proxy_Wasm", "PyJWT >= 2"]'
@@ -61,7 +70,7 @@ def test_the_sdk_itself_is_no_dependency_to_install(make_project: MakeProject) -
         ),
         (
             "[project]\nname = 'x'\n[tool.proxy-wasm]\nplugin = 'a:B'\ncolour = 1",
-            "tool.proxy-wasm.colour: unknown key; known are plugin, plugins, output, strip",
+            "tool.proxy-wasm.colour: unknown key; known are plugin, plugins, output, strip, run",
         ),
         (
             "[project]\nname = 'x'\n[tool.proxy-wasm]\nplugin = ['a:B']",
@@ -91,6 +100,18 @@ def test_the_sdk_itself_is_no_dependency_to_install(make_project: MakeProject) -
         (
             "[project]\nname = 'x'\n[tool.proxy-wasm]\nplugin = 'a:B'\noutput = ''",
             "tool.proxy-wasm.output: must not be empty",
+        ),
+        (
+            "[project]\nname = 'x'\n[tool.proxy-wasm]\nplugin = 'a:B'\nrun = {port = 1}",
+            "tool.proxy-wasm.run.port: unknown key",
+        ),
+        (
+            "[project]\nname = 'x'\n[tool.proxy-wasm]\nplugin = 'a:B'\nrun = {configuration = 'no.json'}",
+            "tool.proxy-wasm.run.configuration: there is no file 'no.json' in the extension's folder",
+        ),
+        (
+            "[project]\nname = 'x'\n[tool.proxy-wasm]\nplugin = 'a:B'\nrun = {clusters = {users = 4000}}",
+            "tool.proxy-wasm.run.clusters.users: must be a string, not a number",
         ),
         (
             "[project]\nname = 'x'\ndependencies = 'PyJWT'\n[tool.proxy-wasm]\nplugin = 'a:B'",

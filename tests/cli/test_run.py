@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -144,3 +145,61 @@ def test_it_lets_the_filter_call_servers_of_the_users() -> None:
         running(str(waiting), "--cluster", f"answers=localhost:{server.address[1]}") as run,
     ):
         assert "x-answer: asked /\n" in run.get("/", do="call and edit in request headers")
+
+
+SERVING = """
+import sys, threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"the program's")
+
+server = HTTPServer(("127.0.0.1", 0), Handler)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+print(f"127.0.0.1:{server.server_address[1]}", flush=True)
+print("serving", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def calling(tmp_path: Path) -> Path:
+    """An extension that calls the cluster `answers`, which a program of its folder serves."""
+    folder = tmp_path / "calling"
+    shutil.copytree(Path(__file__).parents[1] / "capabilities" / "waiting", folder)
+    (folder / "servers").mkdir()
+    (folder / "servers" / "answers.py").write_text(SERVING)
+    with (folder / "pyproject.toml").open("a") as settings:
+        settings.write('\n[tool.proxy-wasm.run.clusters]\nanswers = "servers/answers.py"\n')
+    return folder
+
+
+def test_it_starts_the_programs_that_the_extension_brings_and_ends_them(calling: Path) -> None:
+    with running(str(calling)) as run:
+        assert run.stdout.readline() == "answers: serving\n"
+        assert "x-answer: the program's\n" in run.get("/", do="call and edit in request headers")
+        programs = children(run.process.pid)
+        assert any("answers.py" in Path(f"/proc/{pid}/cmdline").read_text() for pid in programs)
+        assert run.end(signal.SIGTERM)[0] == 0
+        assert not any(Path(f"/proc/{pid}").exists() for pid in programs)
+
+
+def test_a_server_of_the_users_comes_before_the_extensions_own(calling: Path) -> None:
+    with (
+        Upstream(lambda _: encode_response(200, [], b"the user's")) as server,
+        running(str(calling), "--cluster", f"answers=localhost:{server.address[1]}") as run,
+    ):
+        assert "x-answer: the user's\n" in run.get("/", do="call and edit in request headers")
+
+
+@pytest.mark.parametrize(("program", "said"), [("print('hello')", "it said 'hello'"), ("", "or ended")])
+def test_a_program_that_does_not_say_where_it_serves_is_named(calling: Path, program: str, said: str) -> None:
+    (calling / "servers" / "answers.py").write_text(program)
+    with running(str(calling)) as run:
+        _, err = run.process.communicate(timeout=20)
+        assert run.process.returncode == 1
+        assert "answers.py: its first line of output has to be the HOST:PORT" in err
+        assert said in err

@@ -10,6 +10,12 @@
     output = "dist/greeter.wasm"         # this is the default
     strip = false                        # true: without function names, which traps' backtraces show
 
+    [tool.proxy-wasm.run]                # what `proxy-wasm run` takes unless it is told otherwise
+    configuration = "example.json"       # the plugin's configuration
+
+    [tool.proxy-wasm.run.clusters]
+    users = "servers/users.py"           # a Python program that serves what the filter calls by that name
+
 Sources are the Python modules and the packages that lie beside `pyproject.toml`, or in `src/` where that folder holds any; tests
 are left out.
 """
@@ -18,7 +24,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -34,6 +40,16 @@ _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _TEST_FOLDERS = frozenset({"test", "tests"})
 _NO_SOURCES = frozenset({"setup.py", "noxfile.py"})
 _SDK_MODULES = frozenset({"proxy_wasm", "proxy_wasm_settings", "wit_world"})
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What `proxy-wasm run` takes unless it is told otherwise; no part of the module."""
+
+    configuration: Path | None = None
+    """The file of the plugin's configuration."""
+    clusters: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    """The programs that serve what the filter calls, by the names of the clusters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +69,7 @@ class Project:
     """Where the built module goes."""
     strip: bool
     """Whether function names are left out of the module."""
+    run: RunSettings = field(default_factory=RunSettings)
 
     @property
     def source_root(self) -> Path:
@@ -138,6 +155,7 @@ class _Loader:
             sources=self._sources(),
             output=self.directory / (output or f"dist/{name}.wasm"),
             strip=bool(strip),
+            run=self._run(settings),
         )
 
     def _tables(self) -> tuple[_Table, _Table]:
@@ -150,8 +168,24 @@ class _Loader:
             raise self.document.error(
                 "tool.proxy-wasm", 'missing; name the plugin with [tool.proxy-wasm] plugin = "module:Class"'
             )
-        settings.only("plugin", "plugins", "output", "strip")
+        settings.only("plugin", "plugins", "output", "strip", "run")
         return project, settings
+
+    def _run(self, settings: _Table) -> RunSettings:
+        run = settings.table("run")
+        if run is None:
+            return RunSettings()
+        run.only("configuration", "clusters")
+        configuration = None if run.text("configuration") is None else self._file_of(run, "configuration")
+        clusters = run.table("clusters")
+        programs = {} if clusters is None else {name: self._file_of(clusters, name) for name in clusters.values}
+        return RunSettings(configuration, programs)
+
+    def _file_of(self, table: _Table, key: str) -> Path:
+        path = self.directory / (table.text(key) or "")
+        if not path.is_file():
+            raise table.error(key, f"there is no file {table.values[key]!r} in the extension's folder")
+        return path
 
     def _name(self, project: _Table) -> str:
         name = project.text("name")

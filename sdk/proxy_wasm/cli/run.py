@@ -11,8 +11,10 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 
 from proxy_wasm.abi.enums import LogLevel
-from proxy_wasm.build import BuildError, SettingsError, build
+from proxy_wasm.build import BuildError, Project, SettingsError, build
+from proxy_wasm.build.settings import RunSettings
 from proxy_wasm.cli.addresses import UserCluster
+from proxy_wasm.cli.companions import Companions, companions
 from proxy_wasm.cli.echo import TcpEcho, echo
 from proxy_wasm.cli.errors import CommandError, told
 from proxy_wasm.cli.progress import terminal_progress
@@ -51,14 +53,22 @@ def run(options: RunOptions) -> int:
         module = source if source.is_file() else build(source, progress=progress).path
         upstream = options.upstream or stack.enter_context(TcpEcho() if options.network else Upstream(echo)).address
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="proxy-wasm-")))
-        configuration = None if options.configuration is None else options.configuration.read_bytes()
+        own = RunSettings() if source.is_file() else Project.load(source).run
+        configured = options.configuration or own.configuration
+        configuration = None if configured is None else configured.read_bytes()
         plugin = WasmFilter(
             module,
             configuration,
             root_id=options.root_id,
             allow_on_headers_stop_iteration=options.allow_on_headers_stop_iteration,
         )
-        called = [cluster(each.host, each.port, name=each.name, http2=each.http2) for each in options.clusters]
+        named = {each.name for each in options.clusters}
+        programs = {name: program for name, program in own.clusters.items() if name not in named}
+        served = stack.enter_context(companions(programs, source))
+        called = [
+            cluster(each.host, each.port, name=each.name, http2=each.http2)
+            for each in (*options.clusters, *served.clusters)
+        ]
         access_log = GrowingFile(directory / "access.log")
         settings = bootstrap(
             clusters=[cluster(*upstream), *called],
@@ -68,9 +78,9 @@ def run(options: RunOptions) -> int:
         envoy = stack.enter_context(EnvoyProcess(settings, directory=directory, wasm_log_level=options.log_level))
         _print_address(envoy, upstream, network=options.network)
         try:
-            _follow(envoy, access_log)
+            _follow(envoy, access_log, served)
         except KeyboardInterrupt:
-            _print_news(envoy, access_log)
+            _print_news(envoy, access_log, served)
     return 0
 
 
@@ -104,15 +114,17 @@ def _print_address(envoy: EnvoyProcess, upstream: tuple[str, int], *, network: b
     print(f"{scheme}{host}:{port} passes through the filter to {upstream[0]}:{upstream[1]}; Ctrl-C ends", flush=True)
 
 
-def _follow(envoy: EnvoyProcess, access_log: GrowingFile) -> None:
+def _follow(envoy: EnvoyProcess, access_log: GrowingFile, served: Companions) -> None:
     while envoy.is_running:
-        _print_news(envoy, access_log)
+        _print_news(envoy, access_log, served)
         time.sleep(_POLL_SECONDS)
     msg = "Envoy ended by itself"
     raise CommandError(msg)
 
 
-def _print_news(envoy: EnvoyProcess, access_log: GrowingFile) -> None:
+def _print_news(envoy: EnvoyProcess, access_log: GrowingFile, served: Companions) -> None:
+    for line in served.new_lines():
+        print(printable(line))
     for line in envoy.new_log_lines():
         if _is_shown(line, envoy):
             print(log_line(line.level, line.wasm.message if line.wasm else line.message))

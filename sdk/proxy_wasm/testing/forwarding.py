@@ -25,7 +25,7 @@ class Forwarding:
         self._server = server
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Forwarding) and other._server == self._server  # noqa: SLF001 - of the same class
+        return isinstance(other, Forwarding) and other._server == self._server
 
     def __hash__(self) -> int:
         return hash(self._server)
