@@ -1,0 +1,219 @@
+"""What OPA is asked: one request, as the OPA-Envoy plugin tells it or as istio-ecosystem's filter does.
+
+The input "envoy" is Envoy's `CheckRequest` as the plugin turns it into JSON (envoyauth/protomap.go: names in camel case, fields that are not set left out), with
+what the plugin adds (envoyauth/request.go). What Envoy puts into a `CheckRequest`: source/extensions/filters/common/ext_authz/check_request_utils.cc.
+"""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from opa_authz_body import parsed_body
+from opa_authz_encoding import EncodingError, parsed_parameters, parsed_path, sanitized, text_of
+
+from proxy_wasm import Properties
+
+if TYPE_CHECKING:
+    from opa_authz_config import Settings
+
+PARTIAL_BODY = "x-envoy-auth-partial-body"
+_VERSION = {"ext_authz": "v3", "encoding": "protojson"}
+
+
+class BadRequest(Exception):  # noqa: N818 - a decision, not an error
+    """The request is malformed, and denied without asking; the message goes to the response code details."""
+
+
+class Question:
+    """A request, as far as anything is to be known of it; properties are read when they are first needed."""
+
+    __slots__ = ("_known", "_properties", "_values", "body", "is_truncated")
+
+    def __init__(self, headers: list[tuple[bytes, bytes]], properties: Properties) -> None:
+        self._properties = properties
+        self._known: dict[str, str] = {}
+        values: dict[bytes, list[bytes]] = {}
+        for name, value in headers:
+            values.setdefault(name.lower(), []).append(value)
+        self._values = values
+        self.body: bytes | None = None
+        """The body, as far as it is part of the question; `None` where it is none."""
+        self.is_truncated = False
+        """Whether there is more of the body."""
+
+    def values(self, name: bytes) -> tuple[bytes, ...]:
+        """All values of a header, by its name in lower case."""
+        return tuple(self._values.get(name, ()))
+
+    def text(self, name: bytes) -> str:
+        """The first value of a header; empty where there is none."""
+        values = self._values.get(name)
+        return text_of(values[0]) if values else ""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers by name, several values joined, as Envoy has them in a `CheckRequest`."""
+        joined = {text_of(name): ",".join(map(text_of, values)) for name, values in self._values.items()}
+        # A client's would say how much Envoy has read.
+        joined.pop(PARTIAL_BODY, None)
+        if self.body is not None:
+            joined[PARTIAL_BODY] = "true" if self.is_truncated else "false"
+        return joined
+
+    @property
+    def source_principal(self) -> str:
+        """The client's identity by its certificate: URI, DNS name or subject, in this order; empty where it presented none."""
+        if "source_principal" not in self._known:
+            connection = self._properties.connection
+            principal = connection.mtls and (
+                connection.uri_san_peer_certificate
+                or connection.dns_san_peer_certificate
+                or connection.subject_peer_certificate
+            )
+            self._known["source_principal"] = sanitized(principal or "")
+        return self._known["source_principal"]
+
+    @property
+    def uri_principal(self) -> str:
+        """The client's URI alone, which istio-ecosystem's filter asks with."""
+        return sanitized(self._properties.connection.uri_san_peer_certificate or "")
+
+    @property
+    def destination_principal(self) -> str:
+        """The proxy's identity by its certificate; empty where the connection is not TLS."""
+        connection = self._properties.connection
+        if not connection.tls_version:
+            return ""
+        return sanitized(
+            connection.uri_san_local_certificate
+            or connection.dns_san_local_certificate
+            or connection.subject_local_certificate
+            or ""
+        )
+
+    @property
+    def source_host(self) -> str:
+        """The client's address without its port."""
+        return _host_and_port(self._properties.source.address or "")[0]
+
+    @property
+    def sni(self) -> str:
+        """The server name that the client asked for."""
+        return sanitized(self._properties.connection.requested_server_name or "")
+
+    def metadata_text(self, namespace: str) -> str:
+        """The dynamic metadata of a namespace as JSON."""
+        return json.dumps(self._properties.metadata[namespace], sort_keys=True)
+
+    # The documents
+
+    def envoy_input(self, settings: "Settings") -> str:
+        """The JSON of the OPA-Envoy plugin's input; raises `BadRequest`, where the plugin answers with 400."""
+        path, headers = self.text(b":path"), self.headers
+        try:
+            segments = parsed_path(path)
+            query = parsed_parameters(path.partition("?")[2])
+        except EncodingError as error:
+            raise BadRequest(f"the path is malformed: {error}") from None
+        body = "" if self.body is None else text_of(self.body)
+        try:
+            parsed, is_truncated = parsed_body(headers, body)
+        except EncodingError as error:
+            raise BadRequest(str(error)) from None
+        document: dict[str, Any] = {
+            "attributes": self._attributes(settings, path, headers, body),
+            "parsed_path": segments,
+            "parsed_query": query,
+            "truncated_body": is_truncated,
+            "version": _VERSION,
+        }
+        if self.source_principal:
+            document["source_principal"] = self.source_principal
+        return f'{json.dumps(document)[:-1]}, "parsed_body": {parsed}}}'
+
+    def istio_input(self) -> str:
+        """The JSON of istio-ecosystem's input."""
+        return json.dumps(
+            {
+                "source_principal": self.uri_principal,
+                "destination_workload": sanitized(self._properties.workload.workload_name or ""),
+                "request_method": self.text(b":method"),
+                "request_url_path": self.text(b":path").partition("?")[0],
+            }
+        )
+
+    def _attributes(self, settings: "Settings", path: str, headers: dict[str, str], body: str) -> dict[str, Any]:
+        properties = self._properties
+        source = _peer(properties.source.address, self.source_principal)
+        if service := self.text(b"x-envoy-downstream-service-cluster"):
+            source["service"] = service
+        attributes: dict[str, Any] = {
+            "source": source,
+            "destination": _peer(properties.destination.address, self.destination_principal),
+            "request": {"http": self._http(settings, path, headers, body)},
+            "metadataContext": self._metadata(settings),
+            "routeMetadataContext": {},
+        }
+        if time := _time(properties):
+            attributes["request"]["time"] = time
+        if settings.context_extensions:
+            attributes["contextExtensions"] = settings.context_extensions
+        if self.sni:
+            attributes["tlsSession"] = {"sni": self.sni}
+        return attributes
+
+    def _http(self, settings: "Settings", path: str, headers: dict[str, str], body: str) -> dict[str, Any]:
+        sent = {
+            name: value
+            for name, value in headers.items()
+            if name == PARTIAL_BODY
+            or (name.encode() in settings.include_headers and name.encode() not in settings.exclude_headers)
+        }
+        fields = {
+            "id": self.text(b"x-request-id"),
+            "method": self.text(b":method"),
+            "headers": sent,
+            "path": path,
+            "host": self.text(b":authority"),
+            "scheme": self.text(b":scheme"),
+            "size": len(body.encode()),
+            "protocol": self._properties.request.protocol or "",
+            "body": body,
+        }
+        return {name: value for name, value in fields.items() if value}
+
+    def _metadata(self, settings: "Settings") -> dict[str, Any]:
+        if not settings.metadata_namespaces:
+            return {}
+        metadata = self._properties.metadata
+        found = {name: metadata[name] for name in settings.metadata_namespaces if name in metadata}
+        return {"filterMetadata": found} if found else {}
+
+
+def _peer(address: str | None, principal: str) -> dict[str, Any]:
+    peer: dict[str, Any] = {}
+    if address:
+        host, port = _host_and_port(address)
+        if port is None:
+            peer["address"] = {"pipe": {"path": host}}
+        else:
+            peer["address"] = {"socketAddress": {"address": host, "portValue": port}}
+    if principal:
+        peer["principal"] = principal
+    return peer
+
+
+def _host_and_port(address: str) -> tuple[str, int | None]:
+    """Both parts of an address such as `10.0.0.1:50000` or `[::1]:50000`; no port where it is a socket in the file system."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal():
+        return address, None
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _time(properties: Properties) -> dict[str, int]:
+    time = properties.request.time
+    if time is None:
+        return {}
+    seconds = int(time.timestamp())
+    parts = {"seconds": seconds, "nanos": time.microsecond * 1000}
+    return {name: value for name, value in parts.items() if value}
