@@ -87,11 +87,11 @@ class Settings:
         self.exclude_headers = HeaderNames([])
         self.context_extensions: dict[str, str] = {}
         self.metadata_namespaces: tuple[str, ...] = ()
-        keys = set(cast("dict[str, object]", document)) if isinstance(document, dict) else set[str]()
-        if keys.intersection(_ISTIO_SETTINGS):
-            self._read_istio(_Fields(cast("object", document), "", _ISTIO_SETTINGS))
+        named = cast("Mapping[str, object]", document) if isinstance(document, dict) else dict[str, object]()
+        if any(key in named for key in _ISTIO_SETTINGS):
+            self._read_istio(_Fields(named, "", _ISTIO_SETTINGS))
         else:
-            self._read(_Fields(document, "", _SETTINGS))
+            self._read(_Fields(cast("object", document), "", _SETTINGS))
 
     def _read(self, fields: "_Fields") -> None:
         self.is_istio = fields.choice("input", ("envoy", "istio")) == "istio"

@@ -207,15 +207,18 @@ def with_parameters(path: str, decision: Decision) -> str:
         return path
     gone = {name for name, _ in decision.parameters_to_set}.union(decision.parameters_to_remove)
     before, _, query = path.partition("?")
-    kept = [parameter for parameter in query.split("&") if parameter and _key(parameter) not in gone]
+    parameters = query.split("&")
+    kept = [parameter for parameter in parameters if parameter and _key(parameter) not in gone]
     removed = set(decision.parameters_to_remove)
     added = [
         f"{percent_encoded(name)}={percent_encoded(value)}"
         for name, value in decision.parameters_to_set
         if name not in removed
     ]
-    parameters = "&".join([*kept, *added])
-    return f"{before}?{parameters}" if parameters else before
+    if not added and len(kept) == len([parameter for parameter in parameters if parameter]):
+        return path
+    changed = "&".join([*kept, *added])
+    return f"{before}?{changed}" if changed else before
 
 
 def _key(parameter: str) -> str:

@@ -6,10 +6,11 @@ Each row is worked out from the plugin's source (envoyauth/request.go, protomap.
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from proxy_wasm.protobuf import encode
 from proxy_wasm.testing import Proxy, StartProxy, UpstreamRequest, UpstreamResponse, presets, respond
 
 pytestmark = pytest.mark.strict
@@ -265,7 +266,7 @@ def at(document: Any, place: str) -> Any:  # noqa: ANN401 - JSON
     for name in place.split("."):
         if not isinstance(document, dict) or name not in document:
             return ABSENT
-        document = document[name]
+        document = cast("dict[str, Any]", document)[name]
     return document
 
 
@@ -413,10 +414,15 @@ def test_the_input_says_who_is_at_both_ends(
 def test_dynamic_metadata_is_told_by_namespace(start_proxy: StartProxy) -> None:
     opa = Asked()
     proxy = start(start_proxy, opa, metadata_context_namespaces=["envoy.filters.http.jwt_authn", "none"])
-    claims = {"envoy.filters.http.jwt_authn": {"claims": {"sub": "alice", "n": 1}}, "other": {"a": "b"}}
-    proxy.get("/", properties={"metadata": claims})
+
+    def struct(name: str, value: bytes) -> bytes:
+        return encode((1, encode((1, name), (2, value))))
+
+    claims = struct("claims", encode((5, struct("sub", encode((3, "alice"))))))
+    namespaces = [encode((1, "envoy.filters.http.jwt_authn"), (2, claims)), encode((1, "other"), (2, claims))]
+    proxy.get("/", properties={"metadata": b"".join(encode((1, namespace)) for namespace in namespaces)})
     assert opa.last["attributes"]["metadataContext"] == {
-        "filterMetadata": {"envoy.filters.http.jwt_authn": {"claims": {"sub": "alice", "n": 1}}}
+        "filterMetadata": {"envoy.filters.http.jwt_authn": {"claims": {"sub": "alice"}}}
     }
 
 

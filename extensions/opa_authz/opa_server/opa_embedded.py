@@ -22,6 +22,10 @@ class BadPolicy(Exception):  # noqa: N818 - an answer, not an error
     """A policy, or the path of a query, is no Rego."""
 
 
+class Failed(Exception):  # noqa: N818 - an answer, not an error
+    """A policy could not be evaluated: a function failed, where OPA itself would go on with an undefined value."""
+
+
 class Policies:
     """Policies and data, and what they say; one thread at a time."""
 
@@ -79,9 +83,12 @@ class Policies:
             if path not in self._bundles:
                 self._bundles[path] = _built(self._interpreter, path)
             self._interpreter.set_input(given)
-            output = self._interpreter.query_bundle_entrypoint(self._bundles[path], path)
+            try:
+                output = self._interpreter.query_bundle_entrypoint(self._bundles[path], path)
+            except ValueError as error:  # regopy's own words about a function that failed, which it takes for JSON
+                raise Failed("a function failed") from error
             if not output.ok():
-                raise BadPolicy(str(output))
+                raise Failed(str(output))
             expressions = output[0].expressions
             return tuple(expressions[:1])
 
@@ -191,6 +198,8 @@ class Handler(BaseHTTPRequestHandler):
             result = self.policies.query(path.strip("/"), given)
         except BadPolicy as error:
             self._invalid(str(error))
+        except Failed as error:
+            self._answer(500, {"code": "internal_error", "message": str(error)})
         else:
             self._answer(200, {"result": result[0]} if result else {})
 

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -27,6 +27,8 @@ class OpaServer:
     port: int
     name: str
     """What it is, with its version."""
+    pid: int
+    """Its process."""
 
     def client(self) -> OpaClient:
         """A client, to be used in a `with` statement."""
@@ -43,7 +45,7 @@ class OpaServer:
 
 
 @contextmanager
-def running_opa(*, embedded: bool = False) -> Iterator[OpaServer]:
+def running_opa(*, embedded: bool = False) -> Generator[OpaServer]:
     """A server without policies; with `embedded` the embedded one, though there may be an `opa`."""
     program = None if embedded else shutil.which("opa")
     with _embedded() if program is None else _real(program) as server:
@@ -51,31 +53,32 @@ def running_opa(*, embedded: bool = False) -> Iterator[OpaServer]:
 
 
 @contextmanager
-def _real(program: str) -> Iterator[OpaServer]:
+def _real(program: str) -> Generator[OpaServer]:
     version = subprocess.run([program, "version"], capture_output=True, text=True, check=True).stdout.split("\n")[0]
     name = f"opa {version.removeprefix('Version: ')} ({program})"
     port = _free_port()
     address = f"127.0.0.1:{port}"
     command = [program, "run", "--server", "--addr", address, "--log-level", "error", "--skip-version-check"]
     with _process(command) as process:
-        server = OpaServer("127.0.0.1", port, name)
+        server = OpaServer("127.0.0.1", port, name, process.pid)
         _wait(process, server)
         yield server
 
 
 @contextmanager
-def _embedded() -> Iterator[OpaServer]:
+def _embedded() -> Generator[OpaServer]:
     command = [sys.executable, str(Path(__file__).with_name("opa_embedded.py"))]
     with _process(command) as process:
         line = process.stdout.readline() if process.stdout else ""
         host, _, port = line.strip().rpartition(":")
         if not host:
             raise RuntimeError("the embedded OPA did not start: is regopy installed?")
-        yield OpaServer(host, int(port), f"embedded server over regopy {metadata.version('regopy')}")
+        name = f"embedded server over regopy {metadata.version('regopy')}"
+        yield OpaServer(host, int(port), name, process.pid)
 
 
 @contextmanager
-def _process(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+def _process(command: list[str]) -> Generator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,

@@ -18,8 +18,7 @@ allow if {
 # Undefined unless there is a token, signed with the key in data.json, that has not expired.
 claims := payload if {
 	token := trim_prefix(input.attributes.request.http.headers.authorization, "Bearer ")
-	io.jwt.verify_hs256(token, data.jwt_claims_data.key)
-	[header, payload, _] := io.jwt.decode(token)
-	header.alg == "HS256"
-	payload.exp > time.now_ns() / 1000000000
+	[valid, _, payload] := io.jwt.decode_verify(token, {"alg": "HS256", "secret": data.jwt_claims_data.key})
+	valid
+	payload.exp # a token without an end is none
 }
