@@ -70,7 +70,7 @@ def ext_authz() -> Json:
     """Envoy's own filter, which asks the service whether a request may pass."""
     service: Json = {
         "server_uri": {"uri": "http://authorization", "cluster": "authorization", "timeout": "10s"},
-        "authorization_request": {"allowed_headers": {"patterns": [{"prefix": ""}]}},
+        "authorization_request": {"allowed_headers": {"patterns": [{"safe_regex": {"regex": ".*"}}]}},
     }
     typed: Json = {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",

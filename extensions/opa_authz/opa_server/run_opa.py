@@ -15,7 +15,7 @@ def main() -> None:
         with server.client() as client:
             client.query_rule({}, "allow_list", "allow")  # what has to be compiled is, before the first request waits
         print(f"{server.host}:{server.port}")
-        print(f"{server.name}, with the policies of {POLICIES}", flush=True)
+        print(f"{server.name}, with the policies in {POLICIES.name}", flush=True)
         sys.stdin.read()
 
 
