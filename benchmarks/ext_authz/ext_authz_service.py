@@ -1,6 +1,8 @@
 """An HTTP service for Envoy's ext_authz filter that asks OPA: `python ext_authz_service.py URL-OF-THE-RULE` prints its address."""
 
+import socket
 import sys
+from collections.abc import AsyncGenerator
 
 from aiohttp import ClientSession, web
 
@@ -14,10 +16,16 @@ async def authorize(request: web.Request) -> web.Response:
     return web.Response(status=200 if allowed else 403)
 
 
-async def start() -> web.Application:
-    """The service, with one session for all its requests."""
+async def session(app: web.Application) -> AsyncGenerator[None]:
+    """One session for all requests, as long as the service runs."""
+    async with ClientSession() as app[SESSION]:
+        yield
+
+
+def service() -> web.Application:
+    """The service, which takes requests for any path."""
     app = web.Application()
-    app[SESSION] = ClientSession()
+    app.cleanup_ctx.append(session)
     app.router.add_route("*", "/{path:.*}", authorize)
     return app
 
@@ -25,8 +33,6 @@ async def start() -> web.Application:
 SESSION = web.AppKey("session", ClientSession)
 
 if __name__ == "__main__":
-    import socket
-
     listening = socket.create_server(("127.0.0.1", 0))
     print(f"127.0.0.1:{listening.getsockname()[1]}", flush=True)
-    web.run_app(start(), sock=listening, print=None, access_log=None)
+    web.run_app(service(), sock=listening, print=None, access_log=None)

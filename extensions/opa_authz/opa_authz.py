@@ -1,15 +1,18 @@
 """Asks an Open Policy Agent server for a decision on each request. README.md describes the configuration."""
 
 import logging
+from collections.abc import Coroutine
 from contextlib import suppress
+from typing import Any
 
 from opa_authz_cache import LARGEST_ENTRY, DecisionCache, Key, size_of
-from opa_authz_config import Settings
+from opa_authz_config import BodyLimit, Settings
 from opa_authz_decision import Decision, NoDecision, read_answer, with_parameters
 from opa_authz_input import BadRequest, Question
 
 from proxy_wasm import (
     Action,
+    Body,
     CalloutError,
     CalloutResetError,
     CalloutTimeoutError,
@@ -23,6 +26,9 @@ from proxy_wasm import (
 )
 
 logger = logging.getLogger(__name__)
+
+Result = Action | Coroutine[Any, Any, Action | None] | None
+"""What a callback returns: at once, or when OPA has answered."""
 
 _HEADERS = {"content-type": "application/json", "accept": "application/json"}
 _FAILURES: tuple[tuple[type[CalloutError], str, str], ...] = (
@@ -104,27 +110,32 @@ class OpaAuthz(PluginContext):
     def http_context(self) -> HttpContext["OpaAuthz"]:
         return OpaAuthzStream(self)
 
-    async def decide(self, question: Question) -> Decision:
-        """The decision on a request; raises `BadRequest`, or `NoDecision`."""
+    def kept(self, question: Question) -> Decision | None:
+        """A decision that was made for an equal question a while ago."""
         caching, cache = self.settings.caching, self.cache
         if caching is None or cache is None:
-            return await self.ask(question, None).answer()
-        key = tuple([part(question) for part in caching.key])
-        now = self.monotonic()
-        decision = cache.get(key, now)
+            return None
+        question.key = tuple([part(question) for part in caching.key])
+        decision = cache.get(question.key, self.monotonic())
         if decision is not None:
             self.cache_results["hit"].increment()
-            return decision
+        return decision
+
+    async def decide(self, question: Question) -> Decision:
+        """OPA's decision on a request; raises `BadRequest`, or `NoDecision`."""
+        caching, key = self.settings.caching, question.key
+        if caching is None or key is None:
+            return await self.ask(question).answer()
         asking = self.under_way.get(key)
-        if asking is not None and now - asking.sent < caching.ttl:
+        if asking is not None and self.monotonic() - asking.sent < caching.ttl:
             self.cache_results["merged"].increment()
         else:
-            asking = self.ask(question, key)
+            asking = self.ask(question)
             self.cache_results["miss"].increment()
             self.under_way[key] = asking
         return await asking.answer()
 
-    def ask(self, question: Question, key: Key | None) -> Asking:
+    def ask(self, question: Question) -> Asking:
         """Ask OPA; raises `BadRequest` where there is nothing to be asked."""
         settings = self.settings
         document = question.istio_input() if settings.is_istio else question.envoy_input(settings)
@@ -137,7 +148,7 @@ class OpaAuthz(PluginContext):
             timeout=settings.timeout,
             authority=settings.authority,
         )
-        return Asking(self, call, key)
+        return Asking(self, call, question.key)
 
     def keep(self, asking: Asking, decision: Decision, size: int) -> None:
         """Keep a decision for requests to come, unless it is too large."""
@@ -171,13 +182,35 @@ class OpaAuthzStream(HttpContext[OpaAuthz]):
         super().__init__(plugin)
         self.decision: Decision | None = None
 
-    async def on_request_headers(self, headers: Headers, end_of_stream: bool) -> Action | None:
+    def on_request_headers(self, headers: Headers, end_of_stream: bool) -> Result:
+        # A plain function, which returns a coroutine only where it has to wait: a coroutine for a kept decision would cost a third more.
         plugin = self.plugin
-        question = Question(headers.raw, self.properties)
+        question = Question(headers.multi_items(), self.properties)
+        if plugin.settings.body is None or end_of_stream:
+            decision = plugin.kept(question)
+            if decision is not None:
+                return self.carry_out(headers, decision)
+        return self.judge(headers, question, has_body=not end_of_stream)
+
+    # The SDK holds what these two are called for while the headers wait. Without them the module would not export the callbacks, and the
+    # proxy could let a body go on, and its headers with it, before the request is judged.
+
+    def on_request_body(self, body: Body, end_of_stream: bool) -> None:
+        """Let the body follow the headers."""
+
+    def on_request_trailers(self, trailers: Headers) -> None:
+        """Let the trailers follow the headers."""
+
+    async def judge(self, headers: Headers, question: Question, *, has_body: bool) -> Action | None:
+        """Have OPA decide, unless that can be known without it, and carry the decision out."""
+        plugin = self.plugin
         try:
-            if plugin.settings.body is not None and not end_of_stream:
-                await self.read_body(question)
-            self.decision = decision = await plugin.decide(question)
+            decision = None
+            if plugin.settings.body is not None and has_body:
+                await self.read_body(question, plugin.settings.body)
+                decision = plugin.kept(question)
+            if decision is None:
+                decision = await plugin.decide(question)
         except BadRequest as bad:
             return self.refuse(400, str(bad))
         except TooLarge as bad:
@@ -187,11 +220,17 @@ class OpaAuthzStream(HttpContext[OpaAuthz]):
             return self.refuse(plugin.settings.status_on_error, "the body cannot be read")
         except NoDecision as failure:
             return self.fail(failure)
+        return self.carry_out(headers, decision)
+
+    def carry_out(self, headers: Headers, decision: Decision) -> Action | None:
+        """Let the request go on, or answer it, as the decision says."""
+        self.decision = decision
         for name, value in decision.state:
             self.properties.set(f"opa_authz.{name}", value)
         if decision.allowed:
             self.allow(headers, decision)
             return None
+        plugin = self.plugin
         plugin.decisions["denied"].increment()
         return self.send_local_response(
             decision.status, headers=decision.headers, body=decision.body, details=plugin.settings.denial_details
@@ -202,11 +241,8 @@ class OpaAuthzStream(HttpContext[OpaAuthz]):
             for name, value in self.decision.response_headers:
                 headers.add(name, value)
 
-    async def read_body(self, question: Question) -> None:
+    async def read_body(self, question: Question, limit: BodyLimit) -> None:
         """Wait for the body, or so much of it as is part of the question; raises `TooLarge`, or `PhaseError` where it does not come."""
-        limit = self.plugin.settings.body
-        if limit is None:
-            return
         body = await self.peek_request_body(limit.size + 1)
         question.is_truncated = len(body) > limit.size
         if question.is_truncated and not limit.allow_partial:
@@ -226,10 +262,11 @@ class OpaAuthzStream(HttpContext[OpaAuthz]):
         for name in decision.headers_to_remove:
             if name in headers:  # removing what is not there would make the proxy choose the route again
                 del headers[name]
-        path = headers.get(":path", "")
-        changed = with_parameters(path, decision)
-        if changed != path:
-            headers[":path"] = changed
+        if decision.parameters_to_set or decision.parameters_to_remove:
+            path = headers.get(":path", "")
+            changed = with_parameters(path, decision)
+            if changed != path:
+                headers[":path"] = changed
 
     def refuse(self, status: int, reason: str) -> Action:
         """Deny what cannot be asked about."""

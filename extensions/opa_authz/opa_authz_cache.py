@@ -23,7 +23,7 @@ def key_part(name: str) -> KeyPart | None:
     """What the configuration calls `name`; `None` where it is not known."""
     kind, dot, rest = name.partition(".")
     if kind == "headers" and rest:
-        header = rest.lower().encode()
+        header = rest.lower()
         return lambda question: question.values(header)
     if kind == "metadata" and rest:
         return lambda question: (question.metadata_text(rest),)
@@ -31,11 +31,11 @@ def key_part(name: str) -> KeyPart | None:
 
 
 _PARTS: dict[str, KeyPart] = {
-    "method": lambda question: question.values(b":method"),
-    "path": lambda question: question.values(b":path"),
-    "url_path": lambda question: tuple(path.partition(b"?")[0] for path in question.values(b":path")),
-    "host": lambda question: question.values(b":authority"),
-    "scheme": lambda question: question.values(b":scheme"),
+    "method": lambda question: question.values(":method"),
+    "path": lambda question: question.values(":path"),
+    "url_path": lambda question: tuple(path.partition("?")[0] for path in question.values(":path")),
+    "host": lambda question: question.values(":authority"),
+    "scheme": lambda question: question.values(":scheme"),
     "body": lambda question: (question.body, question.is_truncated),
     "source_principal": lambda question: (question.source_principal,),
     "source_address": lambda question: (question.source_host,),

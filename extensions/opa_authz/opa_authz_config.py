@@ -50,10 +50,10 @@ class HeaderNames:
     __slots__ = ("_exact", "_prefixes")
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        self._exact = frozenset(pattern.encode() for pattern in patterns if not pattern.endswith("*"))
-        self._prefixes = tuple(pattern[:-1].encode() for pattern in patterns if pattern.endswith("*"))
+        self._exact = frozenset(pattern for pattern in patterns if not pattern.endswith("*"))
+        self._prefixes = tuple(pattern[:-1] for pattern in patterns if pattern.endswith("*"))
 
-    def __contains__(self, name: bytes) -> bool:
+    def __contains__(self, name: str) -> bool:
         return name in self._exact or name.startswith(self._prefixes)
 
 

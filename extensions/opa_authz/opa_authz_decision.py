@@ -203,8 +203,6 @@ def _state(place: str, value: object) -> Pairs:
 
 def with_parameters(path: str, decision: Decision) -> str:
     """A path with its query changed: set first, then removed, as Envoy does; other parameters stay as they are, byte by byte."""
-    if not decision.parameters_to_set and not decision.parameters_to_remove:
-        return path
     gone = {name for name, _ in decision.parameters_to_set}.union(decision.parameters_to_remove)
     before, _, query = path.partition("?")
     parameters = query.split("&")

@@ -13,6 +13,7 @@ from opa_authz_encoding import EncodingError, parsed_parameters, parsed_path, sa
 from proxy_wasm import Properties
 
 if TYPE_CHECKING:
+    from opa_authz_cache import Key
     from opa_authz_config import Settings
 
 PARTIAL_BODY = "x-envoy-auth-partial-body"
@@ -26,33 +27,40 @@ class BadRequest(Exception):  # noqa: N818 - a decision, not an error
 class Question:
     """A request, as far as anything is to be known of it; properties are read when they are first needed."""
 
-    __slots__ = ("_known", "_properties", "_values", "body", "is_truncated")
+    __slots__ = ("_known", "_properties", "_values", "body", "is_truncated", "key")
 
-    def __init__(self, headers: list[tuple[bytes, bytes]], properties: Properties) -> None:
+    def __init__(self, headers: list[tuple[str, str]], properties: Properties) -> None:
+        """From headers as the SDK has them, all values of repeated ones included, with names in lower case."""
         self._properties = properties
         self._known: dict[str, str] = {}
-        values: dict[bytes, list[bytes]] = {}
-        for name, value in headers:
-            values.setdefault(name.lower(), []).append(value)
-        self._values = values
+        self._values: dict[str, str | tuple[str, ...]] = dict(headers)
+        if len(self._values) != len(headers):
+            for name in self._values:
+                self._values[name] = tuple([value for other, value in headers if other == name])
         self.body: bytes | None = None
         """The body, as far as it is part of the question; `None` where it is none."""
         self.is_truncated = False
         """Whether there is more of the body."""
+        self.key: Key | None = None
+        """What the decision is kept by."""
 
-    def values(self, name: bytes) -> tuple[bytes, ...]:
+    def values(self, name: str) -> tuple[str, ...]:
         """All values of a header, by its name in lower case."""
-        return tuple(self._values.get(name, ()))
+        values = self._values.get(name, ())
+        return (values,) if isinstance(values, str) else values
 
-    def text(self, name: bytes) -> str:
+    def text(self, name: str) -> str:
         """The first value of a header; empty where there is none."""
-        values = self._values.get(name)
-        return text_of(values[0]) if values else ""
+        values = self.values(name)
+        return sanitized(values[0]) if values else ""
 
     @property
     def headers(self) -> dict[str, str]:
         """Headers by name, several values joined, as Envoy has them in a `CheckRequest`."""
-        joined = {text_of(name): ",".join(map(text_of, values)) for name, values in self._values.items()}
+        joined = {
+            sanitized(name): sanitized(values if isinstance(values, str) else ",".join(values))
+            for name, values in self._values.items()
+        }
         # A client's would say how much Envoy has read.
         joined.pop(PARTIAL_BODY, None)
         if self.body is not None:
@@ -108,7 +116,7 @@ class Question:
 
     def envoy_input(self, settings: "Settings") -> str:
         """The JSON of the OPA-Envoy plugin's input; raises `BadRequest`, where the plugin answers with 400."""
-        path, headers = self.text(b":path"), self.headers
+        path, headers = self.text(":path"), self.headers
         try:
             segments = parsed_path(path)
             query = parsed_parameters(path.partition("?")[2])
@@ -136,15 +144,15 @@ class Question:
             {
                 "source_principal": self.uri_principal,
                 "destination_workload": sanitized(self._properties.workload.workload_name or ""),
-                "request_method": self.text(b":method"),
-                "request_url_path": self.text(b":path").partition("?")[0],
+                "request_method": self.text(":method"),
+                "request_url_path": self.text(":path").partition("?")[0],
             }
         )
 
     def _attributes(self, settings: "Settings", path: str, headers: dict[str, str], body: str) -> dict[str, Any]:
         properties = self._properties
         source = _peer(properties.source.address, self.source_principal)
-        if service := self.text(b"x-envoy-downstream-service-cluster"):
+        if service := self.text("x-envoy-downstream-service-cluster"):
             source["service"] = service
         attributes: dict[str, Any] = {
             "source": source,
@@ -165,16 +173,15 @@ class Question:
         sent = {
             name: value
             for name, value in headers.items()
-            if name == PARTIAL_BODY
-            or (name.encode() in settings.include_headers and name.encode() not in settings.exclude_headers)
+            if name == PARTIAL_BODY or (name in settings.include_headers and name not in settings.exclude_headers)
         }
         fields = {
-            "id": self.text(b"x-request-id"),
-            "method": self.text(b":method"),
+            "id": self.text("x-request-id"),
+            "method": self.text(":method"),
             "headers": sent,
             "path": path,
-            "host": self.text(b":authority"),
-            "scheme": self.text(b":scheme"),
+            "host": self.text(":authority"),
+            "scheme": self.text(":scheme"),
             "size": len(body.encode()),
             "protocol": self._properties.request.protocol or "",
             "body": body,

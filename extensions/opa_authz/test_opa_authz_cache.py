@@ -295,26 +295,25 @@ def test_an_answer_is_as_old_as_its_question(scene: Open) -> None:
 # A hundred thousand keys.
 
 
-def question(method: str, path: str, headers: list[tuple[bytes, bytes]]) -> Question:
-    pairs = [(b":method", method.encode()), (b":path", path.encode("latin-1")), *headers]
-    return Question(pairs, Properties.__new__(Properties))
+def question(method: str, path: str, headers: Pairs) -> Question:
+    return Question([(":method", method), (":path", path), *headers], Properties.__new__(Properties))
 
 
-def near_collision(random: Random) -> tuple[str, str, list[tuple[bytes, bytes]]]:
+def near_collision(random: Random) -> tuple[str, str, Pairs]:
     """A request of few and short parts, so that most have neighbours whose parts, joined, added or sorted, are the same."""
-    text = "".join(random.choices("ab,/\0 ", k=random.randint(0, 5)))
+    text = "".join(random.choices("ab,/\0 \udcff", k=random.randint(0, 5)))
     cut, end = sorted((random.randint(0, len(text)), random.randint(0, len(text))))
     method = random.choice(["GET", "PUT", "get", "GE"])
     path = "/" + text[:cut]
-    first, second = text[cut:end].encode(), text[end:].encode()
+    first, second = text[cut:end], text[end:]
     headers = random.choice(
         [
             [],
-            [(b"authorization", first + second)],
-            [(b"authorization", first), (b"Authorization", second)],
-            [(b"authorization", second), (b"authorization", first)],
-            [(b"authorization", first), (b"x-other", second)],
-            [(b"x-other", first), (b"authorization", second)],
+            [("authorization", first + second)],
+            [("authorization", first), ("authorization", second)],
+            [("authorization", second), ("authorization", first)],
+            [("authorization", first), ("x-other", second)],
+            [("x-other", first), ("authorization", second)],
         ]
     )
     return method, path, headers
@@ -329,10 +328,10 @@ def test_no_two_of_a_hundred_thousand_requests_are_taken_for_each_other() -> Non
     hits = 0
     for number in range(100_000):
         method, path, headers = near_collision(random)
-        values = {b"authorization": list[str](), b"x-other": list[str]()}
+        values = {"authorization": list[str](), "x-other": list[str]()}
         for name, value in headers:
-            values[name.lower()].append(value.hex())
-        uncached = json.dumps([method, path, values[b"authorization"], values[b"x-other"]])
+            values[name].append(value)
+        uncached = json.dumps([method, path, values["authorization"], values["x-other"]])
         asked = question(method, path, headers)
         key: Key = tuple(part(asked) for part in parts)
         now = number / 1000
