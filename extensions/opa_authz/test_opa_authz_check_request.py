@@ -5,14 +5,21 @@ each request of the table is put through both filters.
 """
 
 import json
+import socket
+import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from test_opa_authz_input import LIMIT, ROWS, WHOLE, Row
 
 from proxy_wasm.envoy import (
@@ -100,10 +107,20 @@ class Authorization:
 class Both:
     """An Envoy with both filters, and what each has asked."""
 
-    ext_authz: tuple[str, int]
-    opa_authz: tuple[str, int]
+    addresses: Mapping[str, tuple[str, int]]
     authorization: Authorization
     inputs: list[dict[str, Any]]
+
+    def ask(
+        self, exchange: Callable[[tuple[str, int]], bytes], suffix: str = ""
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What Envoy's own filter has asked, and the other; `exchange` gives the status that a client gets at an address."""
+        self.authorization.asked.clear()
+        self.inputs.clear()
+        for name in ("ext_authz", "opa_authz"):
+            assert exchange(self.addresses[name + suffix]) == b"200"
+        (check,), (question,) = self.authorization.asked, self.inputs
+        return check, question
 
 
 def ext_authz() -> Json:
@@ -113,13 +130,63 @@ def ext_authz() -> Json:
         "transport_api_version": "V3",
         "grpc_service": {"envoy_grpc": {"cluster_name": "authorization"}, "timeout": "20s"},
         "with_request_body": {"max_request_bytes": LIMIT, "allow_partial_message": True},
+        "include_tls_session": True,
         "disallowed_headers": {"patterns": [{"exact": "cookie"}, {"prefix": "x-secret-"}]},
     }
     return {"name": "envoy.filters.http.ext_authz", "typed_config": typed}
 
 
+def identity(folder: Path, name: str, *alternatives: x509.GeneralName) -> Path:
+    """A certificate of one's own with its key, as one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    if alternatives:
+        builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+    certificate = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    file = folder / f"{name}.pem"
+    file.write_bytes(certificate + key.private_bytes(*form))
+    return file
+
+
 @pytest.fixture(scope="module")
-def both() -> Iterator[Both]:
+def identities(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Clients that are known by each kind of name, and the proxy."""
+    folder = tmp_path_factory.mktemp("identities")
+    uri, dns = x509.UniformResourceIdentifier("spiffe://example.com/ns/shop/sa/web"), x509.DNSName("web.example.com")
+    return {
+        "uri": identity(folder, "uri", uri, dns),
+        "dns": identity(folder, "dns", dns),
+        "subject": identity(folder, "subject"),
+        "proxy": identity(folder, "proxy", x509.DNSName("proxy.example.com")),
+    }
+
+
+def over_tls(configured: Json, identities: dict[str, Path]) -> Json:
+    """A listener like that one, which speaks TLS and asks clients who they are."""
+    own = {"filename": str(identities["proxy"])}
+    known = "".join(path.read_text() for name, path in identities.items() if name != "proxy")
+    common: Json = {
+        "tls_certificates": [{"certificate_chain": own, "private_key": own}],
+        "validation_context": {"trusted_ca": {"inline_string": known}},
+    }
+    tls = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+    (chain,) = configured["filter_chains"]
+    socket_of = {"name": "tls", "typed_config": {"@type": tls, "common_tls_context": common}}
+    inspector = "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
+    return {
+        **configured,
+        "listener_filters": [{"name": "tls_inspector", "typed_config": {"@type": inspector}}],
+        "name": f"{configured['name']} over TLS",
+        "filter_chains": [{**chain, "transport_socket": socket_of}],
+    }
+
+
+@pytest.fixture(scope="module")
+def both(identities: dict[str, Path]) -> Iterator[Both]:
     authorization, inputs = Authorization(), list[dict[str, Any]]()
     lock = threading.Lock()
 
@@ -145,10 +212,10 @@ def both() -> Iterator[Both]:
         ]
         native = listener("ext_authz", [])
         native["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"].insert(0, ext_authz())
-        settings = bootstrap(clusters=clusters, listeners=[native, listener("opa_authz", [configured])])
-        envoy = stack.enter_context(EnvoyProcess(settings))
-        addresses = envoy.admin.listeners()
-        yield Both(addresses["ext_authz"], addresses["opa_authz"], authorization, inputs)
+        plain = [native, listener("opa_authz", [configured])]
+        secure = [over_tls(each, identities) for each in plain]
+        envoy = stack.enter_context(EnvoyProcess(bootstrap(clusters=clusters, listeners=[*plain, *secure])))
+        yield Both(envoy.admin.listeners(), authorization, inputs)
 
 
 def comparable(attributes: dict[str, Any]) -> dict[str, Any]:
@@ -159,6 +226,8 @@ def comparable(attributes: dict[str, Any]) -> dict[str, Any]:
     http = attributes["request"]["http"]
     http.pop("id", None)  # Envoy's is the number of the stream
     attributes.pop("contextExtensions", None)
+    if not attributes.get("tlsSession"):  # Envoy has an empty one without TLS
+        attributes.pop("tlsSession", None)
     return attributes
 
 
@@ -167,17 +236,16 @@ ASKED = [row for row in ROWS if row.status == 200]
 
 @pytest.mark.parametrize("row", ASKED, ids=[row.name for row in ASKED])
 def test_the_attributes_are_those_of_envoys_own_check_request(both: Both, row: Row) -> None:
-    both.authorization.asked.clear()
-    both.inputs.clear()
     host = next((value for name, value in row.headers if name == "host"), "example.com")
     headers = [(b"host", _octets(host))]
     headers += [(name.encode(), _octets(value)) for name, value in row.headers if name != "host"]
     wire = encode_request(row.method, row.path, headers, row.body)
-    for address in (both.ext_authz, both.opa_authz):
+
+    def exchange(address: tuple[str, int]) -> bytes:
         message = send(address, wire).message
-        assert message is not None
-        assert message.start[1] == b"200"
-    (check,), (question,) = both.authorization.asked, both.inputs
+        return b"" if message is None else message.start[1]
+
+    check, question = both.ask(exchange)
     expected = comparable(check)
     found = comparable(question["attributes"])
     if row.method == "POST":  # Envoy may count what it has received beyond what it tells
@@ -188,3 +256,34 @@ def test_the_attributes_are_those_of_envoys_own_check_request(both: Both, row: R
 
 def _octets(value: str | bytes) -> bytes:
     return value.encode() if isinstance(value, str) else value
+
+
+PRINCIPALS = [
+    ("uri", "spiffe://example.com/ns/shop/sa/web"),
+    ("dns", "web.example.com"),
+    ("subject", "CN=subject"),
+    (None, None),
+]
+
+
+@pytest.mark.parametrize(("client", "principal"), PRINCIPALS)
+def test_clients_are_known_by_their_certificates_as_envoy_knows_them(
+    both: Both, identities: dict[str, Path], client: str | None, principal: str | None
+) -> None:
+    context = ssl.create_default_context(cafile=str(identities["proxy"]))
+    if client is not None:
+        context.load_cert_chain(identities[client])
+
+    def exchange(address: tuple[str, int]) -> bytes:
+        with (
+            socket.create_connection(address, 30) as plain,
+            context.wrap_socket(plain, server_hostname="proxy.example.com") as connection,
+        ):
+            connection.sendall(b"GET /a HTTP/1.1\r\nhost: example.com\r\n\r\n")
+            return connection.recv(65536)[9:12]
+
+    check, question = both.ask(exchange, " over TLS")
+    assert question.get("source_principal") == principal
+    assert question["attributes"]["tlsSession"] == {"sni": "proxy.example.com"}
+    assert question["attributes"]["destination"]["principal"] == "proxy.example.com"
+    assert comparable(question["attributes"]) == comparable(check)
