@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 from opa_process import OpaServer
 
-from proxy_wasm.testing import Exchange, Proxy, ServerAt, StartProxy, UpstreamRequest, UpstreamResponse, respond
+from proxy_wasm.testing import (
+    Answering,
+    Exchange,
+    Proxy,
+    ServerAt,
+    StartProxy,
+    UpstreamRequest,
+    UpstreamResponse,
+    respond,
+)
 
 pytestmark = pytest.mark.strict
 
@@ -157,6 +166,25 @@ def test_where_the_proxy_holds_bodies_back_requests_with_one_are_denied_and_the_
     assert proxy.get("/").status == 200
     told = [record for record in proxy.logs if "allow_on_headers_stop_iteration" in record.message]
     assert len(told) == 1
+
+
+@pytest.mark.parametrize("may_pass", [True, False])
+@pytest.mark.parametrize("early", [True, False])
+def test_neither_body_nor_trailers_pass_before_the_decision(
+    start_proxy: StartProxy, may_pass: bool, early: bool
+) -> None:
+    proxy = start_proxy(
+        configuration={"opa_cluster": "opa", "timeout_ms": 20_000},
+        clusters={"opa": Answering(respond(200, body=json.dumps({"result": may_pass})), delay=0.3)},
+        allow_on_headers_stop_iteration=early,
+    )
+    exchange = proxy.post("/", body=[b"one,", b"two"], trailers={"x-sum": "2"})
+    if may_pass:
+        assert exchange.status == 200
+        assert exchange.upstream is not None
+        assert (exchange.upstream.body, exchange.upstream.trailers["x-sum"]) == (b"one,two", "2")
+    else:
+        assert_denied(exchange, 403, "")
 
 
 def deciding(start_proxy: StartProxy, result: object, **fields: object) -> Proxy:

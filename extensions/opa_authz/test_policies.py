@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -91,3 +92,22 @@ def test_the_embedded_server_keeps_policies_and_data(embedded: OpaServer) -> Non
         client.delete_policy("kept")
         with pytest.raises(PolicyNotFoundError):
             client.get_policy("kept")
+
+
+@pytest.mark.parametrize("without_opa", [False, True])
+def test_what_run_starts_says_where_and_what_it_is(without_opa: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if without_opa:
+        monkeypatch.setenv("PATH", "")
+    embedded = without_opa or shutil.which("opa") is None
+    program = POLICIES.parent / "opa_server" / "run_opa.py"
+    process = subprocess.Popen([sys.executable, str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with process:
+        assert process.stdout is not None
+        address, words = process.stdout.readline().strip(), process.stdout.readline()
+        question = {"input": request("GET", "", "public")}
+        answer = requests.post(f"http://{address}/v1/data/allow_list/allow", json=question, timeout=10)
+        process.communicate(timeout=20)  # its standard input ends, and so does it
+    assert answer.json() == {"result": True}
+    assert words.startswith("embedded server over regopy 1." if embedded else "opa 1.")
+    assert words.endswith(", with the policies in policies\n")
+    assert process.returncode == 0
