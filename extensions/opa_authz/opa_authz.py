@@ -186,11 +186,14 @@ class OpaAuthzStream(HttpContext[OpaAuthz]):
         # A plain function, which returns a coroutine only where it has to wait: a coroutine for a kept decision would cost a third more.
         plugin = self.plugin
         question = Question(headers.multi_items(), self.properties)
-        if plugin.settings.body is None or end_of_stream:
+        limit = plugin.settings.body
+        if limit is not None and (end_of_stream or question.is_upgrade):
+            limit = None
+        if limit is None:
             decision = plugin.kept(question)
             if decision is not None:
                 return self.carry_out(headers, decision)
-        return self.judge(headers, question, has_body=not end_of_stream)
+        return self.judge(headers, question, limit)
 
     # The SDK holds what these two are called for while the headers wait. Without them the module would not export the callbacks, and the
     # proxy could let a body go on, and its headers with it, before the request is judged.
@@ -201,13 +204,13 @@ class OpaAuthzStream(HttpContext[OpaAuthz]):
     def on_request_trailers(self, trailers: Headers) -> None:
         """Let the trailers follow the headers."""
 
-    async def judge(self, headers: Headers, question: Question, *, has_body: bool) -> Action | None:
-        """Have OPA decide, unless that can be known without it, and carry the decision out."""
+    async def judge(self, headers: Headers, question: Question, limit: BodyLimit | None) -> Action | None:
+        """Have OPA decide, unless that can be known without it, and carry the decision out; with `limit` the body is part of the question."""
         plugin = self.plugin
         try:
             decision = None
-            if plugin.settings.body is not None and has_body:
-                await self.read_body(question, plugin.settings.body)
+            if limit is not None:
+                await self.read_body(question, limit)
                 decision = plugin.kept(question)
             if decision is None:
                 decision = await plugin.decide(question)
@@ -215,9 +218,9 @@ class OpaAuthzStream(HttpContext[OpaAuthz]):
             return self.refuse(400, str(bad))
         except TooLarge as bad:
             return self.refuse(413, str(bad))
-        except PhaseError:
+        except NoBody as bad:
             plugin.tell("body", _NO_BODY)
-            return self.refuse(plugin.settings.status_on_error, "the body cannot be read")
+            return self.refuse(plugin.settings.status_on_error, str(bad))
         except NoDecision as failure:
             return self.fail(failure)
         return self.carry_out(headers, decision)
@@ -242,8 +245,11 @@ class OpaAuthzStream(HttpContext[OpaAuthz]):
                 headers.add(name, value)
 
     async def read_body(self, question: Question, limit: BodyLimit) -> None:
-        """Wait for the body, or so much of it as is part of the question; raises `TooLarge`, or `PhaseError` where it does not come."""
-        body = await self.peek_request_body(limit.size + 1)
+        """Wait for the body, or so much of it as is part of the question; raises `TooLarge`, or `NoBody` where it does not come."""
+        try:
+            body = await self.peek_request_body(limit.size + 1)
+        except PhaseError:
+            raise NoBody("the body cannot be read") from None
         question.is_truncated = len(body) > limit.size
         if question.is_truncated and not limit.allow_partial:
             raise TooLarge(f"the body has more than {limit.size} bytes")
@@ -285,3 +291,7 @@ class OpaAuthzStream(HttpContext[OpaAuthz]):
 
 class TooLarge(Exception):  # noqa: N818 - a decision, not an error
     """The body has more bytes than may be asked about."""
+
+
+class NoBody(Exception):  # noqa: N818 - a decision, not an error
+    """The proxy holds the body back while the headers wait."""

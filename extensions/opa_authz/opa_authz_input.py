@@ -55,6 +55,17 @@ class Question:
         return sanitized(values[0]) if values else ""
 
     @property
+    def is_upgrade(self) -> bool:
+        """Whether it opens a WebSocket or tunnel: what follows its headers then is no body, and does not come before they are answered.
+
+        Envoy's ext_authz goes by the same (source/common/http/utility.cc, `isWebSocketUpgradeRequest` and `isH2UpgradeRequest`).
+        """
+        if self.text(":method") == "CONNECT":
+            return True
+        tokens = [token.strip() for value in self.values("connection") for token in value.lower().split(",")]
+        return "upgrade" in tokens and self.text("upgrade").lower() == "websocket"
+
+    @property
     def headers(self) -> dict[str, str]:
         """Headers by name, several values joined, as Envoy has them in a `CheckRequest`."""
         joined = {
