@@ -92,7 +92,7 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 def _parts(body: str, boundary: str) -> Iterator[tuple[dict[str, str], str]]:
     """The headers and the content of each part."""
-    opening = re.compile(rf"(?:\A|(?<=\n))--{re.escape(boundary)}(?:[ \t]*(\r?\n)|(--[ \t]*)(?:\r?\n|\Z))")
+    opening = re.compile(rf"(?:\A|(?<=\n))--{re.escape(boundary)}(?:[ \t]*(\r?\n)|(--[ \t]*)(?:\r\n|\Z))")
     first = opening.search(body)
     if first is None:
         raise _malformed("has no boundary")
@@ -102,8 +102,11 @@ def _parts(body: str, boundary: str) -> Iterator[tuple[dict[str, str], str]]:
     start = first.end()
     separator = re.compile(rf"(?:\A|{newline})--{re.escape(boundary)}(?=[ \t\r\n]|--)")
     after = re.compile(rf"[ \t]*{newline}|(--)[ \t]*(?:{newline}|\Z)")
-    while True:
-        headers, start = _part_headers(body, start)
+    while start < len(body):
+        head = _part_headers(body, start)
+        if head is None:
+            return
+        headers, start = head
         rest = body[start:]
         end = separator.search(rest)
         if end is None:
@@ -118,26 +121,26 @@ def _parts(body: str, boundary: str) -> Iterator[tuple[dict[str, str], str]]:
         start = following.end()
 
 
-def _part_headers(body: str, start: int) -> tuple[dict[str, str], int]:
-    """The headers that begin at `start`, and where the content does."""
+def _part_headers(body: str, start: int) -> tuple[dict[str, str], int] | None:
+    """The headers that begin at `start`, and where the content does; `None` where the body ends with a header."""
     headers: dict[str, str] = {}
     name = ""
     while True:
         end = body.find("\n", start)
-        if end < 0:
-            raise _malformed("has a part without content")
-        line = body[start:end].removesuffix("\r")
-        start = end + 1
-        if not line:
-            return headers, start
-        if line[0] in " \t" and name:
+        line = body[start : end if end >= 0 else len(body)].removesuffix("\r")
+        if end >= 0 and not line:
+            return headers, end + 1
+        if line[:1] in (" ", "\t") and name:
             headers[name] += " " + line.strip()
-            continue
-        name, colon, value = line.partition(":")
-        name = name.lower()
-        if not colon or not _TOKEN.fullmatch(name):
-            raise _malformed("has a part with a malformed header")
-        headers.setdefault(name, value.strip(" \t"))
+        elif line:
+            name, colon, value = line.partition(":")
+            name = name.lower()
+            if not colon or not _FIELD_NAME.fullmatch(name):
+                raise _malformed("has a part with a malformed header")
+            headers.setdefault(name, value.strip(" \t"))
+        if end < 0:
+            return None
+        start = end + 1
 
 
 def _decoded(headers: dict[str, str], content: str) -> str:
@@ -165,12 +168,13 @@ def media_type(header: str) -> tuple[str, dict[str, str]]:
     parameters: dict[str, str] = {}
     while rest.strip(" \t;"):
         match = _PARAMETER.match(rest)
-        if match is None or match[1].lower().rstrip("*") in parameters:
+        if match is None:
             raise EncodingError("a parameter of a content type or disposition is malformed")
         name, value = match[1].lower(), match[2] if match[2] is not None else _ESCAPED.sub(r"\1", match[3])
         if name.endswith("*"):
             name, value = name[:-1], _extended(value)
-        parameters[name] = value
+        if parameters.setdefault(name, value) != value:
+            raise EncodingError("a parameter of a content type or disposition has two values")
         rest = rest[match.end() :]
     return kind, parameters
 
@@ -189,6 +193,8 @@ def _malformed(problem: str) -> EncodingError:
 
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_FIELD_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z][ !#$%&'*+\-.^_`|~0-9A-Za-z]*")
+"""Go lets spaces pass in the names of a part's headers."""
 _KIND = re.compile(rf"{_TOKEN.pattern}(?:/{_TOKEN.pattern})?")
 _PARAMETER = re.compile(
     rf'[ \t]*;[ \t]*({_TOKEN.pattern})[ \t]*=[ \t]*(?:({_TOKEN.pattern})|"((?:[^"\\\r\n]|\\.)*)")[ \t]*'

@@ -136,7 +136,7 @@ def _wrong(place: str, problem: str) -> NoDecision:
 def _text(place: str, value: object) -> str:
     if not isinstance(value, str):
         raise _wrong(place, "must be a string")
-    return value.encode("utf-8", "replace").decode()
+    return value.encode("utf-8", "replace").decode()  # half of a surrogate pair is no text that could be sent
 
 
 def _texts(place: str, value: object) -> list[str]:
@@ -152,7 +152,7 @@ def _object(place: str, value: object) -> dict[str, object]:
 
 
 def _text_or_texts(place: str, value: object) -> list[str]:
-    return [value] if isinstance(value, str) else _texts(place, value)
+    return [_text(place, value)] if isinstance(value, str) else _texts(place, value)
 
 
 def _headers(place: str, value: object) -> Pairs:
@@ -164,7 +164,7 @@ def _headers(place: str, value: object) -> Pairs:
             for text in _text_or_texts(place, values):
                 if _UNSENDABLE.search(text):
                     raise _wrong(place, "has a value with a line break or a NUL")
-                pairs.append((name.lower(), text.encode("utf-8", "replace").decode()))
+                pairs.append((name.lower(), text))
     return [(name, text) for name, text in pairs if name not in _FRAMING]
 
 
@@ -182,7 +182,8 @@ def _check_name(place: str, name: str) -> None:
 
 
 def _parameters(place: str, value: object) -> Pairs:
-    return [(name, text) for name, values in _object(place, value).items() for text in _text_or_texts(place, values)]
+    given = _object(place, value).items()
+    return [(_text(place, name), text) for name, values in given for text in _text_or_texts(place, values)]
 
 
 def _status(place: str, value: object) -> int:
@@ -195,7 +196,7 @@ def _status(place: str, value: object) -> int:
 
 def _state(place: str, value: object) -> Pairs:
     return [
-        (name, _text(place, entry) if isinstance(entry, str) else json.dumps(entry))
+        (_text(place, name), _text(place, entry) if isinstance(entry, str) else json.dumps(entry))
         for name, entry in _object(place, value).items()
         if name and "\0" not in name
     ]

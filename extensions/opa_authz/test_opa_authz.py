@@ -254,6 +254,21 @@ def test_dynamic_metadata_goes_to_filter_state(start_proxy: StartProxy) -> None:
     assert json.loads(exchange.properties["opa_authz.claims"]) == {"a": [1, True]}
 
 
+def test_what_is_no_text_becomes_some(start_proxy: StartProxy) -> None:
+    half = "\ud800"
+    result = {
+        "allowed": True,
+        "headers": {"x-a": f"a{half}b"},
+        "query_parameters_to_set": {half: [half]},
+        "dynamic_metadata": {half: half, "user": half},
+    }
+    exchange = deciding(start_proxy, result).get("/")
+    assert exchange.upstream is not None
+    assert exchange.upstream.headers["x-a"] == "a?b"
+    assert exchange.upstream.path == "/?%3F=%3F"
+    assert exchange.properties["opa_authz.user"] == b"?"
+
+
 @pytest.mark.parametrize("status", [200, 204, 302, 401, 404, 429, 503, 511])
 def test_a_denial_has_the_status_of_the_decision(start_proxy: StartProxy, status: int) -> None:
     exchange = deciding(start_proxy, {"allowed": False, "http_status": status}).get("/")

@@ -6,9 +6,12 @@ Each row is worked out from the plugin's source (envoyauth/request.go, protomap.
 
 import json
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any, cast
 
 import pytest
+from opa_authz_body import parsed_body
+from opa_authz_encoding import EncodingError
 
 from proxy_wasm.protobuf import encode
 from proxy_wasm.testing import Proxy, StartProxy, UpstreamRequest, UpstreamResponse, presets, respond
@@ -464,3 +467,56 @@ def test_the_input_istio_names_both_ends(start_proxy: StartProxy) -> None:
     proxy.get("/", properties=presets.mtls(uri_san="spiffe://cluster.local/ns/default/sa/client"))
     assert inputs[0]["source_principal"] == "spiffe://cluster.local/ns/default/sa/client"
     assert inputs[0]["destination_workload"] == "httpbin"
+
+
+def test_whatever_a_client_sends_is_parsed_or_refused() -> None:
+    random = Random(8)
+    alphabet = [
+        "--foo",
+        "--",
+        "\r\n",
+        "\n",
+        "Content-Disposition: form-data; name=",
+        '"a"',
+        ":",
+        ";",
+        "=",
+        "%",
+        "%41",
+        "&",
+        "+",
+    ]
+    alphabet += [
+        "{",
+        "}",
+        "[",
+        "]",
+        '"',
+        ",",
+        "1",
+        "e9",
+        "null",
+        "é",
+        "!",
+        "\0",
+        "\\",
+        "Content-Type: application/json",
+    ]
+    types = [
+        JSON,
+        FORM,
+        MULTIPART,
+        ("content-type", 'multipart/form-data; boundary="f\\"oo"; x=y'),
+        ("content-type", "multipart/form-data;;="),
+    ]
+    parsed_count = 0
+    for _ in range(20_000):
+        name, kind = random.choice(types)
+        text = "".join(random.choices(alphabet, k=random.randint(1, 12)))
+        try:
+            parsed, _ = parsed_body({name: kind}, text)
+        except EncodingError:
+            continue
+        parsed_count += 1
+        json.loads(f'{{"parsed_body": {parsed}}}', parse_float=str, parse_int=str)
+    assert parsed_count > 1000
