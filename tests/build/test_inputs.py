@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from proxy_wasm.build import inputs as inputs_module
-from proxy_wasm.build.inputs import Inputs, collect, recorded
+from proxy_wasm.build.inputs import Inputs, collect
+from proxy_wasm.build.provenance import Package, Provenance
 from proxy_wasm.build.settings import Project
 
 MakeProject = Callable[..., Path]
@@ -117,5 +118,43 @@ def test_where_the_module_is_written_does_not_matter(
     assert collect(project, dependencies).hash == collected.hash
 
 
-def test_the_recorded_hash_is_read_back(collected: Inputs) -> None:
-    assert recorded(collected.section()) == collected.hash
+def test_what_a_module_records_of_its_making_is_read_back(make_project: MakeProject, dependencies: Path) -> None:
+    metadata = dependencies / "jwt-2.1.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.4\nName: jwt\nVersion: 2.1\nLicense-Expression: MIT\n")
+    project = """
+name = "greeter"
+version = "1.2"
+description = "Greets"
+license = "Apache-2.0"
+urls = { Homepage = "https://greeter.example", "Source Code" = "https://code.example/greeter" }
+"""
+    inputs = collect(Project.load(make_project(project=project)), dependencies)
+
+    found = Provenance.read(inputs.provenance.section())
+
+    assert found is not None
+    assert found == inputs.provenance
+    assert found.extension == Package("greeter", "1.2", "Apache-2.0", "Greets", "https://code.example/greeter")
+    assert found.packages == (Package("jwt", "2.1", "MIT"),)
+
+
+def test_the_hash_changes_with_what_a_module_records_of_its_extension(
+    make_project: MakeProject, dependencies: Path, collected: Inputs
+) -> None:
+    described = make_project(project='name = "greeter"\nlicense = "MIT"')
+
+    assert collect(Project.load(described), dependencies).hash != collected.hash
+
+
+@pytest.mark.parametrize(
+    ("license_", "recorded"),
+    [('"MIT"', "MIT"), ('{ text = "BSD 3-Clause" }', "BSD 3-Clause"), ('{ file = "LICENSE" }', None)],
+)
+def test_a_licence_is_recorded_where_it_has_a_name(
+    make_project: MakeProject, dependencies: Path, license_: str, recorded: str | None
+) -> None:
+    directory = make_project(project=f'name = "greeter"\nlicense = {license_}')
+    found = collect(Project.load(directory), dependencies).provenance.extension
+    assert found is not None
+    assert found.license == recorded

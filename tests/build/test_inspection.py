@@ -99,6 +99,19 @@ def test_functions_without_a_name_are_numbered() -> None:
     assert [part.name for part in found.largest_functions] == ["function 1", "function 0"]
 
 
+@pytest.mark.parametrize(
+    "record",
+    [{}, {"extension": 3, "packages": 4, "tools": 5}, {"packages": [None, {"name": "x"}, {"name": 1, "version": 2}]}],
+)
+def test_what_is_malformed_in_a_record_of_inputs_is_left_out(record: dict[str, object]) -> None:
+    found = inspect(module() + custom_section("proxy-wasm.inputs", json.dumps({"hash": "abcd", **record}).encode()))
+
+    assert found.input_hash == "abcd"
+    assert found.extension is None
+    assert found.packages == ()
+    assert found.tools == {}
+
+
 @pytest.mark.parametrize("contents", [b"no json", b"[]", b"{}", b'{"hash": 3}'])
 def test_a_record_of_inputs_that_is_none_is_passed_over(contents: bytes) -> None:
     assert inspect(module() + custom_section("proxy-wasm.inputs", contents)).input_hash is None

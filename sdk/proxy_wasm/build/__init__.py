@@ -5,11 +5,9 @@ itself; `build` runs them in order and remembers what it made. Heavy imports wai
 can reuse the last module ends at once.
 """
 
-import os
-import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +23,9 @@ from proxy_wasm.build.errors import (
     SettingsError,
     SourceError,
 )
-from proxy_wasm.build.inputs import SECTION, Inputs, collect
+from proxy_wasm.build.inputs import Inputs, collect
+from proxy_wasm.build.output import write_whole
+from proxy_wasm.build.provenance import SECTION
 from proxy_wasm.build.settings import Project
 
 __all__ = [
@@ -131,7 +131,7 @@ def _link(component: bytes, inputs: Inputs, cache: Cache) -> bytes:
     found = manifest.find(component)
     if found is None:
         raise LinkError("the snapshot holds no manifest: was the component made from proxy_wasm.guest.app?")
-    options = LinkOptions(tuple(found["callbacks"]), inputs.strip, {SECTION: inputs.section()})
+    options = LinkOptions(tuple(found["callbacks"]), inputs.strip, {SECTION: inputs.provenance.section()})
     try:
         return link(component, options, _Frames(cache))
     except MalformedError as error:
@@ -152,14 +152,7 @@ class _Frames:
 
 
 def _write(path: Path, module: bytes) -> None:
-    """Write aside and rename, so that a proxy that reads the file meanwhile sees the old one or the new one."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:
-        with suppress(FileNotFoundError):
-            if path.read_bytes() == module:
-                return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(module)
-        aside.replace(path)
+        write_whole(path, module)
     except OSError as error:
         raise BuildError(f"{path}: cannot be written: {error.strerror}") from error

@@ -2,22 +2,19 @@
 
 Two builds with the same hash may share one module; so nothing of the machine enters it (no path, no time), and everything else
 does: the extension's files, its dependencies' files, the SDK's, the settings, the tools' versions and the code of the build itself.
-The hash is recorded in the module, in the custom section `proxy-wasm.inputs`.
+The hash is recorded in the module: see `proxy_wasm.build.provenance`.
 """
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
 
 from proxy_wasm.abi import wit
+from proxy_wasm.build.provenance import Provenance, extension_package, installed_packages
 from proxy_wasm.build.settings import Project
-
-SECTION = "proxy-wasm.inputs"
-"""The custom section that records a module's inputs, as JSON: their `hash` and the `tools`."""
 
 SDK, EXTENSION, DEPENDENCIES = "sdk", "extension", "dependencies"
 """The folders that the guest's modules are imported from, in this order."""
@@ -48,13 +45,17 @@ class Inputs:
     world: str
     """The WIT world."""
     strip: bool
-    tools: Mapping[str, str]
-    hash: str
-    """Hexadecimal SHA-256 of all of it."""
+    provenance: Provenance
 
-    def section(self) -> bytes:
-        """The contents of the custom section that records them."""
-        return json.dumps({"hash": self.hash, "tools": dict(self.tools)}, separators=(",", ":")).encode()
+    @property
+    def hash(self) -> str:
+        """Hexadecimal SHA-256 of all of it."""
+        return self.provenance.hash
+
+    @property
+    def tools(self) -> Mapping[str, str]:
+        """From name to version: what the module is made with."""
+        return self.provenance.tools
 
 
 def collect(project: Project, dependencies: Path) -> Inputs:
@@ -67,22 +68,14 @@ def collect(project: Project, dependencies: Path) -> Inputs:
     files |= {f"{EXTENSION}/{name}": path.read_bytes() for name, path in project.sources.items()}
     files |= {f"{DEPENDENCIES}/{name}": path.read_bytes() for name, path in _files(dependencies)}
     world = wit.world()
-    digest = hashlib.sha256(json.dumps([tools, world, project.strip], sort_keys=True).encode())
+    extension, packages = extension_package(project), installed_packages(dependencies)
+    facts = [tools, world, project.strip, asdict(extension), [asdict(package) for package in packages]]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for name, contents in sorted(files.items()):
         digest.update(f"\n{name}\n".encode() + hashlib.sha256(contents).digest())
     for name, path in _files(_PACKAGE / "build", "*.py"):
         digest.update(f"\nbuild/{name}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
-    return Inputs(files, world, project.strip, tools, digest.hexdigest())
-
-
-def recorded(section: bytes) -> str | None:
-    """The hash in the contents of a module's custom section, or `None` where they hold none."""
-    try:
-        found: object = json.loads(section)
-    except ValueError:
-        return None
-    value = cast("dict[str, Any]", found).get("hash") if isinstance(found, dict) else None
-    return value if isinstance(value, str) else None
+    return Inputs(files, world, project.strip, Provenance(digest.hexdigest(), tools, extension, packages))
 
 
 def _guest_sources() -> Iterator[tuple[str, Path]]:

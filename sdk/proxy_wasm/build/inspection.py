@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy_wasm.build.checker import ABI_VERSIONS
-from proxy_wasm.build.inputs import SECTION, recorded
+from proxy_wasm.build.provenance import SECTION, Package, Provenance
 from proxy_wasm.build.wasm.module import (
     VALUE_TYPES,
     DataSegment,
@@ -70,6 +70,11 @@ class Inspection:
     sdk_version: str | None
     input_hash: str | None
     """The hash of what the module was built from."""
+    tools: dict[str, str]
+    """From name to version: what it was made with."""
+    extension: Package | None
+    packages: tuple[Package, ...]
+    """Python packages inside, besides the extension and this SDK."""
 
 
 def inspect(module: bytes) -> Inspection:
@@ -80,7 +85,7 @@ def inspect(module: bytes) -> Inspection:
     parsed = read_module(module)
     names = parsed.function_names()
     manifest = _manifest(parsed)
-    inputs = parsed.custom_section(SECTION)
+    provenance = Provenance.read(parsed.custom_section(SECTION))
     return Inspection(
         abi_version=_abi_version(parsed),
         size=len(module),
@@ -100,7 +105,10 @@ def inspect(module: bytes) -> Inspection:
         python_modules=tuple(map(str, manifest.get("modules", ()))),
         plugins=dict(manifest.get("plugins", {})),
         sdk_version=manifest.get("sdk"),
-        input_hash=None if inputs is None else recorded(inputs),
+        input_hash=None if provenance is None else provenance.hash,
+        tools={} if provenance is None else dict(provenance.tools),
+        extension=None if provenance is None else provenance.extension,
+        packages=() if provenance is None else provenance.packages,
     )
 
 

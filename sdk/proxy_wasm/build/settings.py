@@ -37,6 +37,9 @@ GUEST_PYTHON = "3.14"
 
 _REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_NO_LETTER = re.compile(r"[^A-Za-z]")
+_SOURCE_URLS = ("source", "repository", "sourcecode", "github")
+"""Well-known labels of `project.urls`, normalized (packaging.python.org, "Well-known Project URLs in Metadata")."""
 _TEST_FOLDERS = frozenset({"test", "tests"})
 _NO_SOURCES = frozenset({"setup.py", "noxfile.py"})
 _SDK_MODULES = frozenset({"proxy_wasm", "proxy_wasm_settings", "wit_world"})
@@ -59,6 +62,11 @@ class Project:
     directory: Path
     name: str
     version: str
+    description: str | None
+    license: str | None
+    """`project.license`, as it is written there."""
+    source: str | None
+    """The URL of its sources, by one of the names that `project.urls` has for it."""
     plugins: Mapping[str, str]
     """From `root_id` to `"module:Class"`; a single plugin has the `root_id` `""`."""
     dependencies: tuple[str, ...]
@@ -150,6 +158,9 @@ class _Loader:
             directory=self.directory,
             name=name,
             version=project.text("version") or "0",
+            description=project.text("description"),
+            license=self._license(project),
+            source=self._source(project),
             plugins=self._plugins(settings),
             dependencies=tuple(self._dependencies(project)),
             sources=self._sources(),
@@ -194,6 +205,21 @@ class _Loader:
         if not _NAME.fullmatch(name):
             raise project.error("name", f"{name!r} is no project name (letters, digits, '-', '_' and '.')")
         return name
+
+    def _license(self, project: _Table) -> str | None:
+        """Written as text, or, as before PEP 639, as a table that holds the text or names a file of it."""
+        if not isinstance(project.values.get("license"), dict):
+            return project.text("license")
+        table = project.table("license")
+        text = None if table is None else table.text("text")
+        return None if text is None or "\n" in text else text
+
+    def _source(self, project: _Table) -> str | None:
+        urls = project.table("urls")
+        if urls is None:
+            return None
+        named = {_NO_LETTER.sub("", label).lower(): urls.text(label) for label in urls.values}
+        return next((named[label] for label in _SOURCE_URLS if label in named), None)
 
     def _plugins(self, settings: _Table) -> dict[str, str]:
         single, several = settings.get("plugin", str, 'a string, "module:Class"'), settings.table("plugins")

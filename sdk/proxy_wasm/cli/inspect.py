@@ -43,6 +43,10 @@ def _facts(found: Inspection) -> Iterator[tuple[str, str]]:
     yield "ABI version", found.abi_version or "none: no Proxy-Wasm module"
     for root_id, plugin in found.plugins.items():
         yield f"plugin {root_id}".rstrip(), plugin
+    if found.extension is not None:
+        yield "extension", f"{found.extension.name} {found.extension.version}"
+    for package in found.packages:
+        yield "package", f"{package.name} {package.version}"
     if found.sdk_version is not None:
         yield "made by", f"proxy-wasm {found.sdk_version}"
     if found.input_hash is not None:
