@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test lint types bench clean
+.PHONY: help demo test lint types bench images clean
 
 help:
 	@echo "make demo    requests through a real Envoy with extensions/basic_auth in it"
@@ -13,6 +13,7 @@ help:
 	@echo "make lint    ruff: rules and formatting"
 	@echo "make types   pyright, strict"
 	@echo "make bench   how long builds and requests take"
+	@echo "make images REGISTRY=ghcr.io/acme   push an image of each extension; IMAGE_ARGS=... for options of proxy-wasm push"
 	@echo "make clean   remove everything that was made, the virtual environment too"
 
 demo: $(INSTALLED)
@@ -33,6 +34,9 @@ types: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks
+
+images: $(INSTALLED)
+	$(BIN)/python scripts/publish_images.py $(REGISTRY) $(IMAGE_ARGS)
 
 clean:
 	rm -rf $(VENV) .coverage* .abi-calls.json .pytest_cache .ruff_cache .hypothesis dist extensions/*/dist examples/dist

@@ -9,8 +9,8 @@ from pathlib import Path
 def write_whole(path: Path, data: bytes) -> None:
     """Make `path` hold `data`: whoever reads it meanwhile sees the old file or the new one.
 
-    A file that holds `data` already is left as it is. Raises the `OSError` that kept it from being written; what was there
-    before is then still there, and nothing else.
+    A file that holds `data` already is left as it is. Raises `OSError` with the name of `path`; what was there before is
+    then still there, and nothing else.
     """
     with suppress(FileNotFoundError):
         if path.read_bytes() == data:
@@ -20,6 +20,7 @@ def write_whole(path: Path, data: bytes) -> None:
     try:
         aside.write_bytes(data)
         aside.replace(path)
-    except BaseException:
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
         aside.unlink(missing_ok=True)
-        raise

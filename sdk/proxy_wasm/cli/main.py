@@ -12,6 +12,9 @@ from typing import NoReturn, cast
 
 from proxy_wasm.cli.addresses import UserCluster
 from proxy_wasm.cli.errors import CommandError, InputError
+from proxy_wasm.cli.registries import RegistryOptions
+from proxy_wasm.image.errors import BadReferenceError
+from proxy_wasm.image.reference import Reference, is_reference
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -69,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_bench(commands.add_parser("bench", help="measure an extension's or a module's time and memory"))
     _add_inspect(commands.add_parser("inspect", help="show what a .wasm file consists of"))
+    _add_push(commands.add_parser("push", help="put an extension or a module into an OCI registry"))
+    _add_pull(commands.add_parser("pull", help="get a module from an OCI registry"))
+    _add_image(commands.add_parser("image", help="look at images in OCI registries"))
     return parser
 
 
@@ -91,6 +97,17 @@ def _folder_or_module(text: str) -> Path:
     if not path.exists():
         raise InputError(f"{text}: no such folder or file")
     return path
+
+
+def _reference(text: str) -> Reference:
+    try:
+        return Reference.parse(text)
+    except BadReferenceError as error:
+        raise InputError(str(error)) from error
+
+
+def _folder_module_or_image(text: str) -> Path | Reference:
+    return _reference(text) if is_reference(text) else _folder_or_module(text)
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -148,6 +165,28 @@ def _add_plugin_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+_MOST_RETRIES = 20
+
+
+def _add_registry_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--plain-http",
+        action="store_true",
+        help="the registry has no TLS: what is sent, passwords too, can be read on the way",
+    )
+    parser.add_argument(
+        "--retries",
+        metavar="N",
+        type=_number("--retries", 0, _MOST_RETRIES),
+        default=3,
+        help="how often what may pass is tried again: lost connections, an overloaded registry (default: 3)",
+    )
+
+
+def _registry_options(options: argparse.Namespace) -> RegistryOptions:
+    return RegistryOptions(options.plain_http, options.retries)
+
+
 def _add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", type=_folder, help="the extension's folder")
     parser.add_argument(
@@ -164,8 +203,12 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "directory", metavar="DIR", type=_folder_or_module, help="the extension's folder, or a .wasm file"
+        "directory",
+        metavar="DIR|FILE.wasm|oci://...",
+        type=_folder_module_or_image,
+        help="the extension's folder, a module, or an image in a registry",
     )
+    _add_registry_options(parser)
     parser.add_argument(
         "--upstream",
         metavar="HOST:PORT",
@@ -197,6 +240,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
                 port=options.port,
                 log_level=options.log_level,
                 network=options.network,
+                registry=_registry_options(options),
             )
         )
 
@@ -425,5 +469,108 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
         from proxy_wasm.cli.inspect import run  # noqa: PLC0415
 
         return run(options.file, as_json=options.json)
+
+    parser.set_defaults(command=command)
+
+
+def _annotation(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise InputError(f"--annotation {text!r}: must be KEY=VALUE")
+    return key, value
+
+
+def _add_push(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source", metavar="DIR|FILE.wasm", type=_folder_or_module, help="an extension's folder, or a module"
+    )
+    parser.add_argument("reference", metavar="oci://REGISTRY/NAME:TAG", type=_reference, help="where to put it")
+    parser.add_argument(
+        "--form",
+        choices=("compat", "oci", "cncf"),
+        default="compat",
+        help="compat: like a container image, for Istio, Envoy Gateway and volumes; oci: Istio's own media types;"
+        " cncf: the CNCF's layout (default: compat)",
+    )
+    parser.add_argument(
+        "--revision", metavar="COMMIT", help="the annotation org.opencontainers.image.revision: what it was built from"
+    )
+    parser.add_argument(
+        "--annotation",
+        metavar="KEY=VALUE",
+        dest="annotations",
+        type=_annotation,
+        action="append",
+        default=[],
+        help="a further annotation, or another value for one; can be given again",
+    )
+    parser.add_argument("--replace-tag", action="store_true", help="move a tag that names another image already")
+    _add_registry_options(parser)
+
+    def command(options: argparse.Namespace) -> int:
+        from proxy_wasm.cli.images import PushCommand, run_push  # noqa: PLC0415
+
+        revision = {"org.opencontainers.image.revision": options.revision} if options.revision else {}
+        return run_push(
+            PushCommand(
+                source=options.source,
+                reference=options.reference,
+                form=options.form,
+                annotations=revision | dict(options.annotations),
+                replace_tag=options.replace_tag,
+                registry=_registry_options(options),
+            )
+        )
+
+    parser.set_defaults(command=command)
+
+
+def _add_image_name(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("reference", metavar="oci://REGISTRY/NAME[:TAG][@DIGEST]", type=_reference)
+
+
+def _add_pull(parser: argparse.ArgumentParser) -> None:
+    _add_image_name(parser)
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, help="where to write it (default: the image's last name, .wasm)"
+    )
+    _add_registry_options(parser)
+
+    def command(options: argparse.Namespace) -> int:
+        from proxy_wasm.cli.images import run_pull  # noqa: PLC0415
+
+        return run_pull(options.reference, options.output, _registry_options(options))
+
+    parser.set_defaults(command=command)
+
+
+def _add_image(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    _add_image_inspect(commands.add_parser("inspect", help="show an image's form, digest and annotations"))
+    _add_image_bom(commands.add_parser("sbom", help="print an image's bill of materials (CycloneDX)"))
+
+
+def _add_image_inspect(parser: argparse.ArgumentParser) -> None:
+    _add_image_name(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_registry_options(parser)
+
+    def command(options: argparse.Namespace) -> int:
+        from proxy_wasm.cli.images import run_inspect  # noqa: PLC0415
+
+        return run_inspect(options.reference, _registry_options(options), as_json=options.json)
+
+    parser.set_defaults(command=command)
+
+
+def _add_image_bom(parser: argparse.ArgumentParser) -> None:
+    _add_image_name(parser)
+    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="where to write it (default: printed)")
+    _add_registry_options(parser)
+
+    def command(options: argparse.Namespace) -> int:
+        from proxy_wasm.cli.images import run_bom  # noqa: PLC0415
+
+        return run_bom(options.reference, options.output, _registry_options(options))
 
     parser.set_defaults(command=command)

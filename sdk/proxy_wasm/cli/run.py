@@ -1,4 +1,4 @@
-"""`proxy-wasm run DIR`."""
+"""`proxy-wasm run DIR|FILE.wasm|oci://...`."""
 
 import signal
 import sys
@@ -11,17 +11,19 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 
 from proxy_wasm.abi.enums import LogLevel
-from proxy_wasm.build import BuildError, Project, SettingsError, build
+from proxy_wasm.build import Project, build
 from proxy_wasm.build.settings import RunSettings
 from proxy_wasm.cli.addresses import UserCluster
 from proxy_wasm.cli.companions import Companions, companions
 from proxy_wasm.cli.echo import TcpEcho, echo
 from proxy_wasm.cli.errors import CommandError, told
 from proxy_wasm.cli.progress import terminal_progress
+from proxy_wasm.cli.registries import RegistryOptions, fetch, image_errors
 from proxy_wasm.cli.text import log_line, printable
 from proxy_wasm.envoy import EnvoyError, EnvoyProcess, Upstream, WasmFilter, bootstrap, cluster, listener
 from proxy_wasm.envoy.configuration import Json, tcp_listener
 from proxy_wasm.envoy.log import AccessRecord, GrowingFile, LogLine, parse_access_record
+from proxy_wasm.image.reference import Reference
 
 _LISTENER = "proxy"
 _POLL_SECONDS = 0.05
@@ -33,7 +35,7 @@ _SIZES = {"from_client": "%BYTES_RECEIVED%", "to_client": "%BYTES_SENT%"}
 class RunOptions:
     """What the command was given."""
 
-    source: Path
+    source: Path | Reference
     upstream: tuple[str, int] | None
     configuration: Path | None
     root_id: str
@@ -42,18 +44,18 @@ class RunOptions:
     port: int
     log_level: str
     network: bool
+    registry: RegistryOptions
 
 
 def run(options: RunOptions) -> int:
     """Run the filter in Envoy until Ctrl-C or SIGTERM, printing requests and the filter's log."""
-    with told(BuildError, EnvoyError, bad_input=(SettingsError,)), ExitStack() as stack:
+    with told(EnvoyError), image_errors(), ExitStack() as stack:
         stack.enter_context(_terminated_like_interrupted())
-        source = options.source
         progress = terminal_progress()
-        module = source if source.is_file() else build(source, progress=progress).path
-        upstream = options.upstream or stack.enter_context(TcpEcho() if options.network else Upstream(echo)).address
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="proxy-wasm-")))
-        own = RunSettings() if source.is_file() else Project.load(source).run
+        module = _module(options, directory)
+        upstream = options.upstream or stack.enter_context(TcpEcho() if options.network else Upstream(echo)).address
+        own = _own_settings(options.source)
         configured = options.configuration or own.configuration
         configuration = None if configured is None else configured.read_bytes()
         plugin = WasmFilter(
@@ -64,7 +66,8 @@ def run(options: RunOptions) -> int:
         )
         named = {each.name for each in options.clusters}
         programs = {name: program for name, program in own.clusters.items() if name not in named}
-        served = stack.enter_context(companions(programs, source))
+        folder = options.source if isinstance(options.source, Path) else directory
+        served = stack.enter_context(companions(programs, folder))
         called = [
             cluster(each.host, each.port, name=each.name, http2=each.http2)
             for each in (*options.clusters, *served.clusters)
@@ -82,6 +85,23 @@ def run(options: RunOptions) -> int:
         except KeyboardInterrupt:
             _print_news(envoy, access_log, served)
     return 0
+
+
+def _own_settings(source: Path | Reference) -> RunSettings:
+    """What an extension says of how to run it; a built module says nothing."""
+    return Project.load(source).run if isinstance(source, Path) and source.is_dir() else RunSettings()
+
+
+def _module(options: RunOptions, directory: Path) -> Path:
+    """The module's file; an image's module is put into `directory`."""
+    source = options.source
+    if isinstance(source, Reference):
+        pulled = fetch(source, options.registry)
+        print(f"{source.name}@{pulled.digest}", flush=True)
+        path = directory / "plugin.wasm"
+        path.write_bytes(pulled.module)
+        return path
+    return source if source.is_file() else build(source, progress=terminal_progress()).path
 
 
 def _listener(options: RunOptions, plugin: WasmFilter, access_log: Path) -> Json:

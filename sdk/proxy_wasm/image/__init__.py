@@ -5,9 +5,13 @@
     registry      manifests and blobs of one repository; needs the extra `image`
     manifests     what an image consists of
     extraction    which part of an image is the module
-    pulling       from a registry to a module
+    packing       from a module to an image, in each form
+    describing    what an image says about its module
+    bom           the bill of materials of a module; needs the extra
+    referring     what belongs to an image without being a part of it
+    pulling, pushing, surveying   what commands do
 
-What is decided here (forms, extraction, references) does no I/O; `registry` does it all.
+What decides (forms, extraction, descriptions) does no I/O; `registry` does it all.
 """
 
 from typing import TYPE_CHECKING, Any

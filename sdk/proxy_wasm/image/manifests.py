@@ -29,6 +29,8 @@ class Descriptor:
     digest: str
     size: int
     annotations: Mapping[str, str] = field(default_factory=dict[str, str])
+    artifact_type: str = ""
+    """What the artifact is that the manifest holds which this describes; only in indexes."""
 
     @classmethod
     def of(cls, media_type: str, data: bytes, annotations: Mapping[str, str] | None = None) -> "Descriptor":
@@ -38,7 +40,11 @@ class Descriptor:
     def json(self) -> dict[str, Any]:
         """As manifests have it."""
         found: dict[str, Any] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
-        return found | ({"annotations": dict(self.annotations)} if self.annotations else {})
+        if self.annotations:
+            found["annotations"] = dict(self.annotations)
+        if self.artifact_type:
+            found["artifactType"] = self.artifact_type
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +126,7 @@ def _descriptor(place: str, value: object) -> Descriptor:
         raise FormatError(f"manifest: {place}: needs a mediaType and a digest of sha256")
     if not isinstance(size, int) or size < 0:
         raise FormatError(f"manifest: {place}.size: must be a number of bytes")
-    return Descriptor(media_type, digest, size, _annotations(place, found))
+    return Descriptor(media_type, digest, size, _annotations(place, found), str(found.get("artifactType") or ""))
 
 
 def _annotations(place: str, found: dict[str, Any]) -> dict[str, str]:
