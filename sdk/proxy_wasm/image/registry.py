@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
+from http.client import IncompleteRead
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -82,10 +83,6 @@ class _AnsweredError(Exception):
 
 class _RefusedError(Exception):
     """There is no way to satisfy the registry about who we are."""
-
-
-class _IncompleteError(Exception):
-    """A blob ended before its end."""
 
 
 class _Adapter(HTTPAdapter):
@@ -247,7 +244,7 @@ class Repository:
             with self._client.get_blob(self._container, descriptor.digest, stream=True) as response:
                 data = _body(response, descriptor.size)
             if data is not None and len(data) < descriptor.size:
-                raise _IncompleteError(f"{descriptor.digest} ended after {len(data)} of {descriptor.size} bytes")
+                raise IncompleteRead(data, descriptor.size - len(data))
             if data is None or digest_of(data) != descriptor.digest:
                 raise DigestError(f"{self.reference}: the registry sent bytes that are not {descriptor.digest}")
             return data
@@ -306,7 +303,7 @@ class Repository:
                 requests.ConnectionError,
                 requests.Timeout,
                 requests.exceptions.ChunkedEncodingError,
-                _IncompleteError,
+                IncompleteRead,
             ) as error:
                 if not left:
                     raise self._unreachable(error) from error
@@ -359,33 +356,40 @@ def _asked_wait(retry_after: str) -> float:
     return float(retry_after) if retry_after.isascii() and retry_after.isdecimal() else 0.0
 
 
+_TROUBLES: tuple[tuple[type[Exception], str], ...] = (
+    (
+        requests.exceptions.InvalidSchema,
+        "the registry sends us on to a server without TLS; --plain-http allows that",
+    ),
+    (requests.Timeout, f"no answer from the registry within {_TIMEOUT[1]:.0f} s"),
+    (requests.exceptions.ChunkedEncodingError, "the connection broke while the registry answered: {reason}"),
+    (requests.exceptions.SSLError, "no TLS connection to the registry: {reason}{hint}"),
+    (requests.ConnectionError, "the registry cannot be reached: {reason}"),
+    (Exception, "the registry answered something else than a registry does: {reason}"),
+)
+"""What requests raises, in words; the first that fits."""
+_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL")
+
+
 def _reason(error: Exception) -> str:
-    """The reason at the bottom of what requests and urllib3 wrap around it."""
-    text = str(error)
-    if isinstance(error, requests.exceptions.InvalidSchema):
-        return "the registry sends us on to a server without TLS; --plain-http allows that"
-    if isinstance(error, requests.Timeout):
-        return f"no answer from the registry within {_TIMEOUT[1]:.0f} s"
-    if isinstance(error, _IncompleteError) or "IncompleteRead" in text or "Connection broken" in text:
-        return f"the connection broke while the registry sent: {_innermost(error)}"
-    if isinstance(error, requests.exceptions.SSLError):
-        hint = (
-            "; is this a registry without TLS? then: --plain-http"
-            if "WRONG_VERSION" in text or "RECORD" in text
-            else ""
-        )
-        return f"no TLS connection to the registry: {_innermost(error)}{hint}"
-    if isinstance(error, requests.ConnectionError):
-        return f"the registry cannot be reached: {_innermost(error)}"
-    return f"the registry answered something else than a registry does: {_innermost(error)}"
+    """What is at the bottom of what requests and urllib3 wrap around it."""
+    inner = _innermost(error)
+    if isinstance(inner, IncompleteRead):
+        # http.client has the bytes that came, urllib3 their number.
+        partial: object = inner.partial
+        came = partial if isinstance(partial, int) else len(inner.partial)
+        return f"the connection broke after {came} of {came + (inner.expected or 0)} bytes"
+    reason = inner.strerror if isinstance(inner, OSError) and inner.strerror else " ".join(str(inner).split())
+    hint = "; is this a registry without TLS? then: --plain-http" if any(sign in reason for sign in _NO_TLS) else ""
+    words = next(words for kind, words in _TROUBLES if isinstance(error, kind))
+    return words.format(reason=reason, hint=hint)
 
 
-def _innermost(error: BaseException) -> str:
+def _innermost(error: BaseException) -> BaseException:
     deepest: BaseException = error
     seen: set[int] = set()
     while id(deepest) not in seen:
         seen.add(id(deepest))
         inner = [deepest.__cause__, deepest.__context__, getattr(deepest, "reason", None), *deepest.args]
         deepest = next((entry for entry in inner if isinstance(entry, BaseException)), deepest)
-    text = deepest.strerror if isinstance(deepest, OSError) and deepest.strerror else str(deepest)
-    return " ".join(text.split())
+    return deepest
