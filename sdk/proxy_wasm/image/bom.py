@@ -121,9 +121,9 @@ def _libraries(memory: bytes) -> Iterator[Component]:
 
 
 def _version(library: _Library, memory: bytes) -> str | None:
-    """The version that is there; `None` where none is or several are."""
-    found = set(re.findall(library.version, memory)) if library.version else set[bytes]()
-    return found.pop().decode("ascii", "replace") if len(found) == 1 else None
+    """The first that fits: C's constants lie below everything that Python has made, such as a string of the same form."""
+    found = re.search(library.version, memory) if library.version else None
+    return None if found is None else found[1].decode("ascii", "replace")
 
 
 def _library(library: _Library, version: str | None) -> Component:
