@@ -218,7 +218,8 @@ def check_cli(command: Command, project: Path) -> None:
         printed = run([sys.executable, "-m", "proxy_wasm.cli", *arguments], command, project)
         assert command.output in (None, printed.strip()), str(command)
     else:
-        subcommand = [word for word in arguments[:1] if not word.startswith("-")]
+        depth = 2 if arguments[:1] == ("image",) else 1
+        subcommand = [word for word in arguments[:depth] if not word.startswith("-")]
         usage = run([sys.executable, "-m", "proxy_wasm.cli", *subcommand, "--help"], command, project)
         for option in (word.partition("=")[0] for word in arguments if word.startswith("-")):
             assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", usage), f"{command}: {option}"

@@ -9,16 +9,19 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
 from docker_registry import DockerRegistry, skopeo
 
+from proxy_wasm.build import build
 from proxy_wasm.image import Form, Reference, pull
 from proxy_wasm.image.pushing import PushOptions, push
 
 NewImage = Callable[[], Reference]
+BASIC_AUTH = Path(__file__).parents[2] / "extensions" / "basic_auth"
 LIMIT = 256 * 1024 * 1024
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 ACCEPT = f"{DOCKER_MANIFEST}, application/vnd.oci.image.manifest.v1+json"
@@ -84,12 +87,11 @@ class Istio:
 
 
 @pytest.mark.parametrize("form", [Form.COMPAT, Form.OCI])
-def test_istio_takes_out_of_both_its_forms_what_was_put_in(
-    form: Form, new_image: NewImage, described_module: bytes
-) -> None:
-    pushed = push(described_module, new_image(), PushOptions(form=form, plain_http=True)).reference
+def test_istio_takes_the_module_that_was_built_out_of_both_its_forms(form: Form, new_image: NewImage) -> None:
+    built = build(BASIC_AUTH).path.read_bytes()
+    pushed = push(built, new_image(), PushOptions(form=form, plain_http=True)).reference
     module, digest = Istio(pushed).pull()
-    assert module == described_module
+    assert module == built
     assert f"sha256:{digest}" == pushed.digest
 
 
