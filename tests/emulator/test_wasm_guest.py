@@ -131,6 +131,10 @@ def log_at(at: int, size: int) -> str:
             r"due to an import type mismatch: env\.proxy_done, want: f32 -> void, but host exports: void -> i32$",
         ),
         (lambda: module(base=MEMORY + ALLOCATE), "Missing or unknown Proxy-Wasm ABI version"),
+        (
+            lambda: module('(func (export "proxy_abi_version_0_3_0"))', base=MEMORY + ALLOCATE),
+            r"exports none of the functions .*proxy_abi_version_0_2_1, but proxy_abi_version_0_3_0$",
+        ),
         (lambda: module(base=MEMORY + ABI), "Wasm module is missing malloc function"),
         (
             lambda: module('(func (export "proxy_on_done") (param i64) (result i32) i32.const 0)'),
@@ -149,6 +153,7 @@ def log_at(at: int, size: int) -> str:
         "type",
         "float",
         "abi",
+        "other abi",
         "allocator",
         "callback",
         "initializer",

@@ -66,7 +66,7 @@ class Emulator:
             self.clock,
             self.shared,
             foreign_functions or {},
-            clusters or {},
+            {} if clusters is None else clusters,
             observers,
             frozenset(allowed_capabilities) or None,
         )

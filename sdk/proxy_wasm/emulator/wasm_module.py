@@ -23,6 +23,7 @@ from proxy_wasm.abi.signatures import (
     CoreSignature,
 )
 from proxy_wasm.build.cache import Cache
+from proxy_wasm.build.checker import ABI_VERSIONS
 from proxy_wasm.build.errors import CacheError
 from proxy_wasm.emulator.abi_versions import BY_EXPORT, AbiVersion
 from proxy_wasm.emulator.errors import ModuleRefused
@@ -182,6 +183,9 @@ def _version(module: wasmtime.Module) -> AbiVersion:
         if entry.name in BY_EXPORT and isinstance(entry.type, wasmtime.FuncType):
             return BY_EXPORT[entry.name]
     msg = f"Missing or unknown Proxy-Wasm ABI version: the module exports none of the functions {', '.join(BY_EXPORT)}"
+    others = [entry.name for entry in module.exports if ABI_VERSIONS.fullmatch(entry.name)]
+    if others:
+        msg += f", but {', '.join(others)}"
     raise ModuleRefused(msg)
 
 
