@@ -29,6 +29,49 @@ _EXTENSIONS = "type.googleapis.com/envoy.extensions"
 
 
 @dataclass(frozen=True, slots=True)
+class Retries:
+    """How often Envoy fetches again what it could not get (`config.core.v3.RetryPolicy`)."""
+
+    count: int
+    interval: float = 1.0
+    """Seconds before the first of them; later ones wait longer, each a random time."""
+    longest: float | None = None
+    """Seconds, at most; ten times the first unless told."""
+
+    def to_json(self) -> Json:
+        """The retry policy of a remote source."""
+        back_off: Json = {"base_interval": seconds(self.interval)}
+        if self.longest is not None:
+            back_off["max_interval"] = seconds(self.longest)
+        return {"num_retries": self.count, "retry_back_off": back_off}
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteModule:
+    """A module that Envoy itself fetches over HTTP (`config.core.v3.RemoteDataSource`)."""
+
+    url: str
+    sha256: str
+    """Of the module, in hexadecimal digits; Envoy drops whatever has another one."""
+    cluster: str
+    """The name of the cluster that the module comes from."""
+    timeout: float = 30.0
+    """Seconds for one fetch."""
+    retries: Retries | None = None
+    """Envoy fetches once more unless told."""
+
+    def to_json(self) -> Json:
+        """The source of the code."""
+        remote: Json = {
+            "http_uri": {"uri": self.url, "cluster": self.cluster, "timeout": seconds(self.timeout)},
+            "sha256": self.sha256,
+        }
+        if self.retries is not None:
+            remote["retry_policy"] = self.retries.to_json()
+        return {"remote": remote}
+
+
+@dataclass(frozen=True, slots=True)
 class WasmFilter:
     """One plugin configuration of a Wasm HTTP filter."""
 
@@ -46,6 +89,10 @@ class WasmFilter:
     """Whether a pause in a headers callback holds the headers alone, and lets the body's callbacks come (Envoy 1.35)."""
     capabilities: tuple[str, ...] = ()
     """The hostcalls and callbacks, as `proxy_log`, that alone the plugin gets; all of them where none is named."""
+    host_environment: tuple[str, ...] = ()
+    """Names of environment variables that the VM gets with the values that they have for Envoy."""
+    remote: RemoteModule | None = None
+    """Where Envoy fetches the module from, in place of the file."""
 
     def to_json(self) -> Json:
         """The entry of an HTTP connection manager's `http_filters`."""
@@ -56,20 +103,16 @@ class WasmFilter:
         return self._entry("network")
 
     def _entry(self, kind: str) -> Json:
-        vm_config: Json = {
-            "vm_id": self.vm_id,
-            "runtime": "envoy.wasm.runtime.v8",
-            "code": {"local": {"filename": str(self.module.absolute())}},
-        }
+        vm_config: Json = {"runtime": "envoy.wasm.runtime.v8", "code": self._code()}
+        if self.vm_id:
+            vm_config["vm_id"] = self.vm_id
         if self.vm_configuration is not None:
             vm_config["configuration"] = packed_bytes(self.vm_configuration)
-        if self.environment:
-            vm_config["environment_variables"] = {"key_values": dict(self.environment)}
-        config: Json = {
-            "name": self.name,
-            "root_id": self.root_id,
-            "vm_config": vm_config,
-        }
+        if self.environment or self.host_environment:
+            vm_config["environment_variables"] = self._environment_variables()
+        config: Json = {"name": self.name, "vm_config": vm_config}
+        if self.root_id:
+            config["root_id"] = self.root_id
         if self.failure_policy is FailurePolicy.ALWAYS_OPEN:
             config["fail_open"] = True
         else:
@@ -85,6 +128,24 @@ class WasmFilter:
             "name": f"envoy.filters.{kind}.wasm",
             "typed_config": {_TYPE: f"{_EXTENSIONS}.filters.{kind}.wasm.v3.Wasm", "config": config},
         }
+
+    def _code(self) -> Json:
+        if self.remote is not None:
+            return self.remote.to_json()
+        return {"local": {"filename": str(self.module.absolute())}}
+
+    def _environment_variables(self) -> Json:
+        variables: Json = {}
+        if self.host_environment:
+            variables["host_env_keys"] = list(self.host_environment)
+        if self.environment:
+            variables["key_values"] = dict(self.environment)
+        return variables
+
+
+def seconds(value: float) -> str:
+    """A time as protobuf's JSON has it, to the millisecond."""
+    return f"{round(value, 3):g}s"
 
 
 def packed_bytes(value: bytes) -> Json:
