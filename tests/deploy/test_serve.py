@@ -284,10 +284,14 @@ def test_a_damaged_module_in_the_served_folder_is_put_right_at_the_next_start(
     (kept,) = (folder / "served" / "modules").iterdir()
     whole = kept.read_bytes()
     kept.write_bytes(whole[:-10])
+    left = [kept.with_name(".new-module"), folder / "served" / ".new-file"]
+    for path in left:
+        path.write_text("what an agent that was killed left half-written")
     outcome, out, _ = serve_once(folder, capsys)
     assert outcome == 0
     assert "published: " in out
     assert kept.read_bytes() == whole
+    assert not any(path.exists() for path in left)
 
 
 def test_a_full_disk_is_told_and_leaves_the_last_good_version(
