@@ -58,6 +58,7 @@ ANSWERING_CALLBACKS = (
 """Callbacks that every module exports: they bring what a plugin has asked for, and cost nothing where it has not."""
 
 
+_NO_ON_LOG = vars(HttpContext)["on_log"]
 _FOLLOWING = {
     "on_request_headers": ("on_request_body", "on_request_trailers"),
     "on_request_body": ("on_request_trailers",),
@@ -179,7 +180,7 @@ class Dispatcher(HttpCallbacks, TcpCallbacks, PluginCallbacks):
                 context = self._plugins.get(context_id)
                 if context is None:
                     return
-        elif type(context).on_log is HttpContext.on_log:
+        elif type(context).on_log is _NO_ON_LOG:
             return  # a module without any `on_log` is not called, and whatever ends with the stream ends in `on_done`
         elif context._tasks:
             self._end_context_tasks(context)
