@@ -90,6 +90,7 @@ class Context:
 
     def monotonic(self) -> float:
         """Seconds of the proxy's monotonic clock, as `time.monotonic` but in tests too: there the emulator's clock is it, which `proxy.advance` moves."""
+        self._check_living()
         return self._host.monotonic() / 1_000_000_000
 
     # What the proxy shares

@@ -47,6 +47,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "grpc_stream": ("cluster", "service", "method"),
     "histogram": ("x",),
     "http_call": ("cluster",),
+    "peek_request_body": (10,),
     "resolve_queue": ("", "x"),
     "send_local_response": (403,),
     "set_property": ("x",),

@@ -12,6 +12,7 @@ keys and signatures, it has to mark: `@pytest.mark.differs_between_hosts("keys a
 import difflib
 import itertools
 import re
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -45,8 +46,9 @@ _UNSEEN = frozenset({"get_log_level", "get_current_time_nanoseconds"})
 """Hostcalls that say nothing of the filter: the SDK makes the first in each callback, and Python the second where it has no clock of its own."""
 _MOMENT = re.compile(
     r"0x[0-9a-f]{16} = 1[789]\d{17}|\b1[789]\d{8}(?:\.\d+|\d{3}|\d{6}|\d{9})?\b|\b20\d\d-\d\d-\d\d[T ]\d\d:[\d:.]+(?:\+00:00|Z)?"
+    r"|\b[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} 20\d\d \d\d:\d\d:\d\d GMT"
 )
-"""A moment of the wall clock, which is another one when the other host runs: nanoseconds of a property, a number since 1970, ISO 8601."""
+"""A moment of the wall clock, which is another one when the other host runs: nanoseconds of a property, a number since 1970, ISO 8601, a header's date."""
 _GOOD = frozenset({"on_vm_start", "on_configure", "validate_configuration", "on_done"})
 """The callbacks in which a filter that has nothing to say returns 1."""
 
@@ -56,12 +58,17 @@ class Observations:
 
     def __init__(self) -> None:
         self._lines: dict[tuple[str, HostName], list[str]] = defaultdict(list)
+        self._starts: dict[str, float] = {}
         self._test = ""
 
     def begin(self, test: str, host: HostName) -> None:
         """A test begins; it is called the same on each host."""
         self._test = test
         self._lines.pop((test, host), None)
+
+    def clock_start(self) -> float:
+        """When the proxy's clock starts in the test that runs, in seconds since 1970: at the same moment on each host."""
+        return self._starts.setdefault(self._test, time.time())
 
     def note(self, host: HostName, line: str) -> None:
         """Something was seen."""

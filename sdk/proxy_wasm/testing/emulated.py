@@ -1,6 +1,7 @@
 """The hosts in this process: the emulator with the plugin's own Python objects, or with the built module."""
 
 import itertools
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -52,8 +53,8 @@ class WatchedVm:
 class EmulatedProxy:
     """What the plugins of one test share; it lasts from the first one's start to the last one's stop."""
 
-    def __init__(self) -> None:
-        self.clock = Clock()
+    def __init__(self, clock_start: float) -> None:
+        self.clock = Clock(clock_start)
         self.shared = SharedState()
         self.clusters: dict[str, Cluster] = {}
         self.vms: dict[tuple[object, ...], WatchedVm] = {}
@@ -315,10 +316,11 @@ class _Before:
 class EmulatedHost:
     """The emulator; a module is compiled once for all plugins that are started from it."""
 
-    def __init__(self, name: Literal["native", "wasm"]) -> None:
+    def __init__(self, name: Literal["native", "wasm"], clock_start: Callable[[], float] = time.time) -> None:
         self._name: Literal["native", "wasm"] = name
+        self._clock_start = clock_start
         self._guests: dict[Extension, GuestFactory] = {}
-        self._proxy = EmulatedProxy()
+        self._proxy: EmulatedProxy | None = None
 
     @property
     def name(self) -> Literal["native", "wasm"]:
@@ -337,9 +339,9 @@ class EmulatedHost:
 
     def _proxy_for(self, settings: PluginSettings) -> EmulatedProxy:
         if settings.isolated:
-            return EmulatedProxy()
-        if not self._proxy.is_running:
-            self._proxy = EmulatedProxy()
+            return EmulatedProxy(self._clock_start())
+        if self._proxy is None or not self._proxy.is_running:
+            self._proxy = EmulatedProxy(self._clock_start())
         return self._proxy
 
     def _start(self, proxy: EmulatedProxy, extension: Extension, settings: PluginSettings) -> EmulatedPlugin:

@@ -1,5 +1,6 @@
 """The three hosts behind one interface: a plugin is started from an extension with settings, and exchanges go through it."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
@@ -203,8 +204,11 @@ class Host(Protocol):
         ...
 
 
-def open_host(name: HostName) -> Host:
-    """The host of that name; nothing is started before it is used."""
+def open_host(name: HostName, clock_start: Callable[[], float] = time.time) -> Host:
+    """The host of that name; nothing is started before it is used.
+
+    `clock_start` says when the wall clock of an emulated proxy starts, in seconds since 1970.
+    """
     # Each host needs a heavy package that the others do without: wasmtime, or a whole Envoy.
     if name == "envoy":
         from proxy_wasm.testing.envoy_host import EnvoyHost  # noqa: PLC0415
@@ -212,4 +216,4 @@ def open_host(name: HostName) -> Host:
         return EnvoyHost()
     from proxy_wasm.testing.emulated import EmulatedHost  # noqa: PLC0415
 
-    return EmulatedHost(name)
+    return EmulatedHost(name, clock_start)

@@ -21,10 +21,10 @@ class Session:
 
     def host(self, name: HostName) -> Host:
         if name not in self._hosts:
-            host = open_host(name)
             if self.observations is not None and name in COMPARED:
-                host = ObservingHost(host, self.observations)
-            self._hosts[name] = host
+                self._hosts[name] = ObservingHost(open_host(name, self.observations.clock_start), self.observations)
+            else:
+                self._hosts[name] = open_host(name)
         return self._hosts[name]
 
     def extension(self, path: Path) -> Extension:
