@@ -7,10 +7,10 @@ returns `INVALID_MEMORY_ACCESS`.
 """
 
 import ctypes
-import weakref
+import threading
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache
 from struct import pack
 
 import wasmtime
@@ -143,6 +143,7 @@ class WasmGuest(Guest):
         if self._depth == _MAX_DEPTH:
             raise GuestFailed(_OUT_OF_STACK)
         self._depth += 1
+        _running.guests.append(self)
         try:
             return function(self._store, *arguments)
         except _Restricted as error:
@@ -153,6 +154,7 @@ class WasmGuest(Guest):
         except wasmtime.WasmtimeError as error:
             raise GuestFailed(str(error).rstrip()) from None
         finally:
+            _running.guests.pop()
             self._depth -= 1
 
     def _locate(self) -> tuple[int, int]:
@@ -166,29 +168,37 @@ class WasmGuest(Guest):
 
     def _instantiate(self, compiled: CompiledModule) -> wasmtime.Instance:
         """The instance; `ModuleRefused` where it asks for too much, or traps before it is one."""
+        _running.guests.append(self)
         try:
-            return wasmtime.Instance(self._store, compiled.module, self._provided(compiled))
+            return self._linked(compiled).instantiate(self._store)
         except (_Restricted, wasmtime.Trap, wasmtime.WasmtimeError) as error:
             msg = f"Failed to create new Wasm instance: {error}"
             raise ModuleRefused(msg) from error
+        finally:
+            _running.guests.pop()
 
-    def _provided(self, compiled: CompiledModule) -> list[wasmtime.Func | wasmtime.Memory | wasmtime.Table]:
-        """What the module imports; a memory among it becomes the guest's."""
-        # wasmtime keeps host functions in a table of the process: they must not keep their guest alive.
-        guest: weakref.ref[WasmGuest] = weakref.ref(self)
-        functions = _functions(self._version.number)
-        signatures = imports(self._version)
-        provided: list[wasmtime.Func | wasmtime.Memory | wasmtime.Table] = []
+    def _linked(self, compiled: CompiledModule) -> wasmtime.InstancePre:
+        """The module with its imports; a memory among them becomes the guest's, which other guests must not share."""
+        if compiled.linked:
+            return compiled.linked[0]
+        functions, signatures = _functions(self._version.number), imports(self._version)
+        linker = wasmtime.Linker(compiled.engine)
+        linker.allow_shadowing = True  # a module may import a thing twice
+        is_shared = True
         for key, kind in compiled.imports:
+            if kind is None:
+                linker.define_func(*key, _type(compiled.engine, signatures[key]), functions[key])
+                continue
+            is_shared = False
             if isinstance(kind, wasmtime.MemoryType):
                 self._wasm_memory = wasmtime.Memory(self._store, kind)
-                provided.append(self._wasm_memory)
-            elif isinstance(kind, wasmtime.TableType):
-                provided.append(wasmtime.Table(self._store, kind, None))
+                linker.define(self._store, *key, self._wasm_memory)
             else:
-                function = functions[key](guest)
-                provided.append(wasmtime.Func(self._store, _type(compiled.engine, signatures[key]), function))
-        return provided
+                linker.define(self._store, *key, wasmtime.Table(self._store, kind, None))
+        linked = linker.instantiate_pre(compiled.module)
+        if is_shared:
+            compiled.linked.append(linked)
+        return linked
 
     def check_allowed(self, name: str) -> None:
         """Trap where the proxy allows no such hostcall now."""
@@ -326,44 +336,50 @@ def _type(engine: wasmtime.Engine, signature: CoreSignature) -> wasmtime.FuncTyp
     )
 
 
+class _Running(threading.local):
+    """The guests that run, each called by a hostcall of the one before: host functions are made once for all guests."""
+
+    def __init__(self) -> None:
+        self.guests: list[WasmGuest] = []
+
+
+_running = _Running()
+
+
 @cache
-def _functions(version: str) -> dict[tuple[str, str], Callable[["weakref.ref[WasmGuest]"], Callable[..., object]]]:
-    """What makes for a guest the function behind each import that there may be."""
+def _functions(version: str) -> dict[tuple[str, str], Callable[..., object]]:
+    """The function behind each import that there may be."""
     hostcalls = next(known for known in BY_EXPORT.values() if known.number == version).hostcalls
     return {
-        **{(HOST_MODULE, hostcall.import_name): partial(_hostcall, hostcall) for hostcall in hostcalls.values()},
-        **{(HOST_MODULE, name): partial(_runtime_call, name) for name in RUNTIME},
-        **{(module, name): partial(_wasi_call, name) for module in WASI_MODULES for name in WASI},
+        **{(HOST_MODULE, hostcall.import_name): _hostcall(hostcall) for hostcall in hostcalls.values()},
+        **{(HOST_MODULE, name): _runtime_call(name) for name in RUNTIME},
+        **{(module, name): _wasi_call(name) for module in WASI_MODULES for name in WASI},
     }
 
 
-def _hostcall(hostcall: Hostcall, guest: weakref.ref[WasmGuest]) -> Callable[..., int]:
+def _hostcall(hostcall: Hostcall) -> Callable[..., int]:
     name = hostcall.import_name
 
     def function(*arguments: int) -> int:
-        caller = guest()
-        assert caller is not None  # noqa: S101 - it is running
+        caller = _running.guests[-1]
         caller.check_allowed(name)
         return int(caller.hostcall(hostcall, arguments))
 
     return function
 
 
-def _wasi_call(name: str, guest: weakref.ref[WasmGuest]) -> Callable[..., int | None]:
+def _wasi_call(name: str) -> Callable[..., int | None]:
     def function(*arguments: int) -> int | None:
-        caller = guest()
-        assert caller is not None  # noqa: S101 - it is running
+        caller = _running.guests[-1]
         caller.check_allowed(name)
         return caller.wasi_call(name, arguments)
 
     return function
 
 
-def _runtime_call(name: str, guest: weakref.ref[WasmGuest]) -> Callable[..., int | None]:
+def _runtime_call(name: str) -> Callable[..., int | None]:
     def function(*arguments: int) -> int | None:
-        caller = guest()
-        assert caller is not None  # noqa: S101 - it is running
-        caller.check_allowed(name)
+        _running.guests[-1].check_allowed(name)
         return int(arguments[0] == arguments[1]) if RUNTIME[name].results else None
 
     return function

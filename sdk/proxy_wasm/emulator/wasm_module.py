@@ -8,7 +8,7 @@ import hashlib
 import platform
 from collections import OrderedDict
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -63,7 +63,7 @@ Import: TypeAlias = "tuple[tuple[str, str], wasmtime.MemoryType | wasmtime.Table
 """What a module imports: the names, and the type unless it is a function. Each VM needs it, and wasmtime takes its time to tell."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class CompiledModule:
     """Machine code, the engine that it is for, and what it was written for."""
 
@@ -71,6 +71,8 @@ class CompiledModule:
     module: wasmtime.Module
     version: AbiVersion
     imports: tuple[Import, ...]
+    linked: list[wasmtime.InstancePre] = field(default_factory=list[wasmtime.InstancePre])
+    """The module with its imports resolved, once a guest has done so, where they are the same for all guests."""
 
 
 _engines: dict[int, wasmtime.Engine] = {}
