@@ -341,3 +341,83 @@ def test_what_a_callback_of_a_plugin_returns_is_an_error(start: "StartProxy") ->
     proxy.call("on_queue_ready", 1, 7)
     assert proxy.call("on_done", 1) == 1
     assert len(proxy.host.messages(LogLevel.ERROR)) == 2
+
+
+def test_a_function_of_a_stream_is_called_at_its_plugin_and_not_without_its_arguments(start: "StartProxy") -> None:
+    called: list[tuple[int, bytes]] = []
+
+    class Plugin(Named):
+        def on_foreign_function(self, function_id: int, arguments: bytes) -> None:
+            called.append((function_id, arguments))
+
+    proxy = start(Plugin)
+    stream = proxy.stream()
+    proxy.call("on_foreign_function", stream.context_id, 7, 0)
+    proxy.call("on_foreign_function", 1, 8, 5)  # the host has no such arguments
+    assert called == [(7, b"")]
+    (error,) = proxy.host.messages(LogLevel.ERROR)
+    assert "Plugin.on_foreign_function" in error
+
+
+def test_a_plugin_may_wait_where_it_is_told_of_a_queue(start: "StartProxy") -> None:
+    told: list[int] = []
+
+    class Plugin(PluginContext):
+        async def on_queue_ready(self, queue: SharedQueue) -> None:
+            told.append(queue.id)
+
+    proxy = start(Plugin)
+    proxy.call("on_queue_ready", 1, 7)
+    assert told == [7]
+    assert not proxy.host.messages(LogLevel.ERROR)
+
+
+def test_a_plugin_that_ends_at_once_in_a_coroutine_needs_no_time(start: "StartProxy") -> None:
+    class Plugin(PluginContext):
+        async def on_done(self) -> None: ...
+
+    assert start(Plugin).call("on_done", 1) == 1
+
+
+@pytest.mark.parametrize("callback", ["on_request_metadata", "on_response_metadata"])
+@pytest.mark.parametrize("kind", ["raises", "waits"])
+def test_a_callback_of_metadata_that_fails_ends_its_stream_alone(start: "StartProxy", callback: str, kind: str) -> None:
+    def raises(stream: HttpContext[Any], num_elements: int) -> None:
+        raise LookupError(num_elements)
+
+    async def waits(stream: HttpContext[Any], num_elements: int) -> None: ...
+
+    failing: Any = type("Failing", (HttpContext,), {callback: raises if kind == "raises" else waits})
+
+    class Plugin(PluginContext):
+        def http_context(self) -> HttpContext[Any]:
+            return failing(self)
+
+    proxy = start(Plugin)
+    stream = proxy.stream()
+    stream.request_headers(end_of_stream=False)
+    assert proxy.call(callback, stream.context_id, 2) == 1
+    assert proxy.call(callback, 99, 2) == 0
+    assert len(proxy.host.messages(LogLevel.ERROR)) == 1
+    assert len(stream.side.local_responses) + len(stream.side.closed) == 1
+
+
+@pytest.mark.parametrize("name", ["on_log", "on_done"])
+def test_a_callback_at_a_streams_end_gives_nothing(start: "StartProxy", name: str) -> None:
+    def five(_: HttpContext[Any]) -> int:
+        return 5
+
+    ending: Any = type("Ending", (HttpContext,), {name: five})
+
+    class Plugin(PluginContext):
+        def http_context(self) -> HttpContext[Any]:
+            return ending(self)
+
+    proxy = start(Plugin)
+    stream = proxy.stream()
+    stream.request_headers()
+    stream.log()
+    stream.end()
+    (error,) = proxy.host.messages(LogLevel.ERROR)
+    assert f"Ending.{name}" in error
+    assert proxy.live_streams() == 0
