@@ -43,7 +43,7 @@ _LONGEST = 60
 """How many lines of a difference are told."""
 _FRAMES = re.compile(r"(?m)^(?:  .*|Traceback \(most recent call last\):)\n")
 _UNSEEN = frozenset({"get_log_level", "get_current_time_nanoseconds"})
-"""Hostcalls that say nothing of the filter: the SDK makes the first in each callback, and Python the second where it has no clock of its own."""
+"""Hostcalls that say nothing of the filter: the SDK asks for the first before it logs, natively in each callback; Python makes the second where it has no clock."""
 _MOMENT = re.compile(
     r"0x[0-9a-f]{16} = 1[789]\d{17}|\b1[789]\d{8}(?:\.\d+|\d{3}|\d{6}|\d{9})?\b|\b20\d\d-\d\d-\d\d[T ]\d\d:[\d:.]+(?:\+00:00|Z)?"
     r"|\b[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} 20\d\d \d\d:\d\d:\d\d GMT"
@@ -75,9 +75,12 @@ class Observations:
         self._lines[self._test, host].append(_MOMENT.sub("<moment>", line))
 
     def difference(self, test: str) -> str:
-        """How what the compared hosts saw of a test differs; empty where it does not, or where the test did not run on both."""
-        seen = [self._lines.get((test, host)) for host in COMPARED]
-        first, second = seen
+        """How what the compared hosts saw of a test differs; empty where it does not, or where the test did not run on both.
+
+        What they saw is forgotten then: a run has thousands of tests, some with bodies of megabytes.
+        """
+        first, second = (self._lines.pop((test, host), None) for host in COMPARED)
+        self._starts.pop(test, None)
         if first is None or second is None or first == second:
             return ""
         lines = difflib.unified_diff(first, second, *COMPARED, lineterm="", n=8)
