@@ -6,7 +6,7 @@
 
 import logging
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from proxy_wasm.abi.enums import NO_GRPC_STATUS, Action, Status, StreamType
 from proxy_wasm.abi.hostcalls import HostError
@@ -262,6 +262,21 @@ def make_plugin(plugin_class: type[PluginT], context_id: int, root_id: str, host
     return plugin
 
 
+class _Replaces:
+    """An attribute of streams that is a bit of their state, unless a class puts a value in its place."""
+
+    __slots__ = ("_bit",)
+
+    def __init__(self, bit: int) -> None:
+        self._bit = bit
+
+    def __get__(self, stream: "HttpContext[Any] | None", _owner: type) -> bool:
+        return stream is not None and stream._state & self._bit != 0
+
+    def __set__(self, stream: "HttpContext[Any]", value: object) -> None:
+        stream._state = stream._state | self._bit if value else stream._state & ~self._bit
+
+
 class HttpContext(Context, Generic[PluginT]):
     """One HTTP stream: a request and its response.
 
@@ -274,9 +289,9 @@ class HttpContext(Context, Generic[PluginT]):
 
     plugin: PluginT
     """The plugin context that the stream belongs to."""
-    replaces_request_body: bool = False
+    replaces_request_body: bool = cast("bool", _Replaces(REPLACES_REQUEST))
     """Whether the length of request bodies may change: `content-length` is taken away after `on_request_headers`."""
-    replaces_response_body: bool = False
+    replaces_response_body: bool = cast("bool", _Replaces(REPLACES_RESPONSE))
     """Whether the length of response bodies may change: `content-length` is taken away after `on_response_headers`."""
 
     _directions: "list[Direction | None] | None"

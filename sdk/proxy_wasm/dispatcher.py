@@ -157,7 +157,6 @@ class Dispatcher(HttpCallbacks, TcpCallbacks, PluginCallbacks):
         return run
 
     def on_context_create(self, context_id: int, parent_context_id: int) -> None:
-        self._log.stale = True
         host = self._host
         host.context_id = context_id
         if parent_context_id:
@@ -245,3 +244,5 @@ class Dispatcher(HttpCallbacks, TcpCallbacks, PluginCallbacks):
             plugin._http_calls.clear()
             plugin._grpc_calls.clear()
             plugin._gone = True
+            if self.dropped is not None:
+                self.dropped(context_id)

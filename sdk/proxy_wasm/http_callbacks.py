@@ -177,6 +177,19 @@ class HttpCallbacks(VmState):
             self._host.response_headers.discard("content-length")
         return self._note(stream, phase, number)
 
+    # For a host that calls authors' methods itself (`proxy_wasm.guest.serving`)
+
+    def settle(self, context_id: int, stream: Stream, action: object, phase: int, end_of_stream: bool) -> int:
+        """What a callback returns to the proxy after an author's method has returned `action`."""
+        try:
+            return self._settle(stream, action, phase, end_of_stream)
+        except BaseException as error:  # noqa: BLE001 - nothing may leave a callback
+            return self._fail(context_id, phase, error)
+
+    def fail(self, context_id: int, phase: int, error: BaseException) -> int:
+        """What a callback returns to the proxy after an author's method has raised."""
+        return self._fail(context_id, phase, error)
+
     def _note(self, stream: Stream, phase: int, number: int) -> int:
         """Note whether a direction is paused from now on; the action that the callback returns."""
         state = stream._state

@@ -1,8 +1,8 @@
 """Python's `logging`, written to the proxy's log.
 
 The root logger gets a handler that calls `proxy_log`, and the proxy's level, so that what the proxy would drop is never formatted. In a
-compiled guest that holds for good, and the level, which an operator can change at run time, is asked for anew by the first log call in each
-stream. In a native test the interpreter is somebody else's, pytest's mostly: there handler and level are in place only while a callback runs.
+compiled guest that holds for good, and the level, which an operator can change at run time, is asked for anew by the first log call after
+another context's. In a native test the interpreter is somebody else's, pytest's mostly: there handler and level are in place only while a callback runs.
 """
 
 import logging
@@ -10,6 +10,7 @@ from types import TracebackType
 
 from proxy_wasm.abi.enums import LogLevel
 from proxy_wasm.abi.hostcalls import Hostcalls, HostError
+from proxy_wasm.host import Host
 
 TRACE = 5
 """The level below `logging.DEBUG` that proxies have and Python has not: `logger.log(TRACE, ...)`."""
@@ -57,17 +58,22 @@ class ProxyLog:
     `install` makes it for good; as a context manager, which may be entered again inside, it lasts while a callback runs.
     """
 
-    def __init__(self, hostcalls: Hostcalls) -> None:
+    def __init__(self, hostcalls: Hostcalls, host: Host) -> None:
         logging.addLevelName(TRACE, "TRACE")
-        self.stale = True
-        """Whether the proxy's level has to be asked for before the next record."""
+        self._host = host
+        self._asked_by = -1
+        """The context that the proxy's level was asked for last."""
         self._hostcalls = hostcalls
         self._handler = ProxyLogHandler(hostcalls)
         self._outer_levels: list[int] = []
 
+    def outdate(self) -> None:
+        """Ask for the proxy's level before the next record."""
+        self._asked_by = -1
+
     def refresh(self) -> None:
         """Give the root logger the proxy's level."""
-        self.stale = False
+        self._asked_by = self._host.context_id
         try:
             level = self._hostcalls.get_log_level()
         except HostError:
@@ -85,7 +91,7 @@ class ProxyLog:
         is_enabled_for = logging.Logger.isEnabledFor
 
         def is_enabled_for_proxy(logger: logging.Logger, level: int) -> bool:
-            if self.stale:
+            if self._asked_by != self._host.context_id:
                 self.refresh()
             return is_enabled_for(logger, level)
 

@@ -54,7 +54,7 @@ class PluginCallbacks(VmState):
         return 1
 
     def _enter_plugin(self, context_id: int) -> PluginContext | None:
-        self._log.stale = True
+        self._log.outdate()
         self._host.context_id = context_id
         self._host.phase = PLUGIN
         return self._plugins.get(context_id)

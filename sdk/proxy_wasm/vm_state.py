@@ -7,7 +7,7 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from proxy_wasm.abi.enums import StreamType
 from proxy_wasm.abi.hostcalls import Hostcalls
@@ -49,8 +49,11 @@ class VmState:
         self._connections: dict[int, Connection] = {}
         self._undecided: dict[int, PluginContext | None] = {}
         """Streams of plugins that filter both HTTP and TCP, until their first callback shows which it is; to their plugins."""
-        self._log = ProxyLog(hostcalls)
+        self._log = ProxyLog(hostcalls, self._host)
         self._reserve = bytearray()
+        self.made: Callable[[PluginContext, type[Stream]], None] | None = None
+        """Told the class of every stream's object that is made here; and in `dropped`, which plugin contexts are gone."""
+        self.dropped: Callable[[int], None] | None = None
         self._no_plugin = make_plugin(PluginContext, 0, "", self._host)
 
     def _fail_later(self, stream: Stream, phase: int, error: BaseException, inside: StreamType | None) -> int:
@@ -92,15 +95,29 @@ class VmState:
         try:
             if plugin is self._no_plugin:
                 raise LookupError(f"stream {context_id}: no plugin was started for it")  # noqa: TRY301 - as what authors raise
-            stream = plugin.http_context()
-            if not isinstance(stream, HttpContext) or getattr(stream, "context_id", None) != context_id:  # pyright: ignore[reportUnnecessaryIsInstance] - annotations may lie
-                stream = _checked(plugin, context_id, stream, HttpContext, "http_context")
+            return self.adopt(context_id, plugin, plugin.http_context())
         except BaseException as error:  # noqa: BLE001 - nothing may leave a callback
-            stream = Unmade(plugin)
-            self._report(f"{type(plugin).__name__}.http_context", error)
-        if stream.replaces_request_body or stream.replaces_response_body:
-            stream._note_replacements()
+            return self.unmade(context_id, plugin, error)
+
+    def adopt(self, context_id: int, plugin: PluginContext, made: object) -> Stream:
+        """Take what `http_context` has made for the object of a stream; where it is none, one that fails."""
+        stream: Stream = cast("Stream", made)
+        try:
+            if not isinstance(made, HttpContext) or getattr(stream, "context_id", None) != context_id:
+                stream = _checked(plugin, context_id, made, HttpContext, "http_context")
+            if stream.replaces_request_body or stream.replaces_response_body:
+                stream._note_replacements()
+        except BaseException as error:  # noqa: BLE001 - nothing may leave a callback
+            return self.unmade(context_id, plugin, error)
         self._streams[context_id] = stream
+        if self.made is not None and plugin is not self._no_plugin:
+            self.made(plugin, type(stream))
+        return stream
+
+    def unmade(self, context_id: int, plugin: PluginContext, error: BaseException) -> Stream:
+        """`http_context` has failed."""
+        stream = self._streams[context_id] = Unmade(plugin)
+        self._report(f"{type(plugin).__name__}.http_context", error)
         return stream
 
     def _make_connection(self, context_id: int, plugin: PluginContext | None) -> Connection:

@@ -1,7 +1,6 @@
 """The tables of the ABI against each other, and against the specification where it gives numbers."""
 
 import inspect
-from pathlib import Path
 from typing import cast
 
 import pytest
@@ -22,7 +21,7 @@ from proxy_wasm.abi import (
     wit,
 )
 from proxy_wasm.abi.callbacks import LIFECYCLE_CALLBACKS
-from proxy_wasm.abi.signatures import CALLBACKS, HOSTCALLS, CoreSignature, Wire
+from proxy_wasm.abi.signatures import CALLBACKS, HOSTCALLS, CoreSignature
 
 
 def test_every_enum_counts_from_zero_as_the_specification_does() -> None:
@@ -59,33 +58,9 @@ def test_names_on_the_wire_have_the_prefix() -> None:
     assert set(LIFECYCLE_CALLBACKS) <= set(CALLBACKS)
 
 
-def test_the_world_imports_every_hostcall_and_exports_the_callbacks_asked_for() -> None:
-    text = wit.world(["on_log", "on_done"])
-    assert text.count("  import ") == len(HOSTCALLS)
-    assert [line for line in text.splitlines() if "export" in line] == [
-        "  export proxy-on-log: func(context-id: u32);",
-        "  export proxy-on-done: func(context-id: u32) -> u32;",
-    ]
-    assert (
-        "  import proxy-get-header-map-value: func(map-type: u32, key: list<u8>) -> tuple<u32, list<u8>>;"
-        in text.splitlines()
-    )
-
-
-def test_a_world_with_an_unknown_callback_is_refused() -> None:
-    with pytest.raises(KeyError, match="on_anything"):
-        wit.world(["on_anything"])
-
-
-def test_the_type_stubs_of_the_generated_world_follow_the_table() -> None:
-    stub = (Path(__file__).parents[2] / "typings/wit_world.pyi").read_text()
-    python = {Wire.BYTES: "bytes"}
-    for hostcall in HOSTCALLS.values():
-        parameters = ", ".join(f"{name}: {python.get(wire, 'int')}" for name, wire in hostcall.parameters)
-        results = ["int", *(python.get(wire, "int") for _, wire in hostcall.results)]
-        result = results[0] if len(results) == 1 else f"tuple[{', '.join(results)}]"
-        signature = f"def {hostcall.import_name}({parameters}) -> {result}: ..."
-        assert "".join(signature.split()) in "".join(stub.split()).replace(",)", ")"), signature
+def test_the_world_leaves_the_edges_to_the_linker() -> None:
+    assert " import " not in wit.TEXT
+    assert [line.strip() for line in wit.TEXT.splitlines() if "export" in line] == ["export start: func();"]
 
 
 def test_a_host_error_names_the_hostcall_and_the_status() -> None:

@@ -3,11 +3,14 @@
 from typing import TYPE_CHECKING
 
 import pytest
+import wasmtime
 
 from proxy_wasm.build.errors import LinkError
 from proxy_wasm.build.linker import link
+from proxy_wasm.build.linker.adapters import signature_text
+from proxy_wasm.build.linker.bridge import C_API
 from proxy_wasm.build.linker.cpython import FAILURE, NULL, calls_flatly, error_result
-from proxy_wasm.build.linker.stack import BUDGET, EMPTY_STRING, RESERVE, limit_offsets, native_frame
+from proxy_wasm.build.linker.stack import BUDGET, EMPTY_STRING, RESERVE, initialize_text, limit_offsets, native_frame
 from proxy_wasm.build.wasm.module import F64, I32, I64, FunctionType, read_module
 
 if TYPE_CHECKING:
@@ -21,6 +24,12 @@ LIMITS = """(func $_Py_InitializeRecursionLimits (param $state i32)
   (i32.store (i32.add (local.get 0) (i32.const 712)) (global.get $sp))
   (i32.store (i32.add (local.get 0) (i32.const 716)) (global.get $sp)))"""
 STATE_FUNCTION = f'(func (export "PyGILState_GetThisThreadState") (result i32) i32.const {STATE})'
+API = (
+    STATE_FUNCTION
+    + "(table 1 funcref)"
+    + "".join(f'(func (export "{name}") {signature_text(signature)} unreachable)' for name, signature in C_API.items())
+)
+"""CPython's functions, as far as the linker calls them: any of them would trap."""
 ENTER = """(func $Py_EnterRecursiveCall (param i32) (result i32) (call $host (local.get 0)))
   (table 1 funcref) (elem (i32.const 0) func $Py_EnterRecursiveCall)"""
 HOSTCALL = "proxy-set-tick-period-milliseconds"
@@ -58,22 +67,38 @@ def names(module: bytes) -> set[str]:
     return set(read_module(module).function_names().values())
 
 
-def test_the_limits_are_set_before_anything_runs(small: "Small", run: "Run") -> None:
-    vm = run(link(small(LIMITS + STATE_FUNCTION, memory=MEMORY)))
-    vm.call("_initialize")
-    assert [vm.word(STATE + offset) for offset in (704, 708, 712, 716, 720)] == [
+def initialized(state: int) -> tuple[wasmtime.Store, wasmtime.Memory]:
+    """Memory after the function that sets the limits has run, with the thread state at an address."""
+    text = f"""(module (memory (export "memory") 1) (global $stack_pointer (mut i32) (i32.const {TOP}))
+      (func $thread_state (result i32) (i32.const {state})) {initialize_text((708, 712, 716), "(i32.store (i32.const 64) (i32.const 7))")})"""
+    store = wasmtime.Store()
+    exports = wasmtime.Instance(store, wasmtime.Module(store.engine, bytes(wasmtime.wat2wasm(text))), []).exports(store)
+    initialize, memory = exports["_initialize"], exports["memory"]
+    assert isinstance(initialize, wasmtime.Func)
+    assert isinstance(memory, wasmtime.Memory)
+    initialize(store)
+    return store, memory
+
+
+def words(store: wasmtime.Store, memory: wasmtime.Memory, *addresses: int) -> list[int]:
+    return [int.from_bytes(memory.read(store, address, address + 4), "little") for address in addresses]
+
+
+def test_the_limits_are_set_before_anything_runs() -> None:
+    store, memory = initialized(STATE)
+    assert words(store, memory, *(STATE + offset for offset in (704, 708, 712, 716, 720))) == [
         0,
         TOP,
         TOP - BUDGET,
         TOP - BUDGET - RESERVE,
         0,
     ]
+    assert words(store, memory, 64) == [7], "what else has to be done is done"
 
 
-def test_without_a_thread_state_nothing_is_set(small: "Small", run: "Run") -> None:
-    vm = run(link(small(LIMITS + STATE_FUNCTION.replace(str(STATE), "0"), memory=MEMORY)))
-    vm.call("_initialize")
-    assert vm.read(0, 8192) == bytes(8192)
+def test_without_a_thread_state_no_limits_are_set() -> None:
+    store, memory = initialized(0)
+    assert words(store, memory, 708, 712, 716, 64) == [0, 0, 0, 7]
 
 
 def test_a_component_without_cpython_has_nothing_to_initialize(small: "Small", run: "Run") -> None:
@@ -83,7 +108,21 @@ def test_a_component_without_cpython_has_nothing_to_initialize(small: "Small", r
 @pytest.mark.parametrize("limits", ["", LIMITS.replace("$_Py_Init", "$_Py_Start")])
 def test_a_cpython_without_the_function_that_sets_limits_is_refused(small: "Small", limits: str) -> None:
     with pytest.raises(LinkError, match=r"holds CPython, but no function is named _Py_InitializeRecursionLimits"):
-        link(small(limits + STATE_FUNCTION, memory=MEMORY))
+        link(small(limits + API, memory=MEMORY))
+
+
+@pytest.mark.parametrize("name", ["PyGILState_Ensure", "PyUnicode_DecodeUTF8", "PyObject_VectorcallMethod"])
+def test_a_cpython_without_a_function_that_the_linker_calls_is_refused(small: "Small", name: str) -> None:
+    with pytest.raises(LinkError, match=rf"holds CPython, but exports no {name}"):
+        link(small(API.replace(f'"{name}"', '"other"'), memory=MEMORY))
+
+
+def test_a_component_with_cpython_may_not_import_hostcalls(small: "Small") -> None:
+    calls = '(func (export "calls") (param i32) (result i32) (call $host (local.get 0)))'
+    with pytest.raises(
+        LinkError, match=rf"imports '{HOSTCALL}': in one with CPython the linker provides the hostcalls"
+    ):
+        link(small(API + calls, memory=MEMORY, hostcall=HOSTCALL))
 
 
 def test_an_import_of_that_name_is_not_taken_for_it(small: "Small") -> None:
@@ -91,7 +130,7 @@ def test_an_import_of_that_name_is_not_taken_for_it(small: "Small") -> None:
         '(import "wasi:io/poll" "[method]pollable.block" (func $_Py_InitializeRecursionLimits (param i32)))' + MEMORY
     )
     with pytest.raises(LinkError, match=r"but no function is named _Py_InitializeRecursionLimits"):
-        link(small(STATE_FUNCTION, memory=memory))
+        link(small(API, memory=memory))
 
 
 @pytest.mark.parametrize(

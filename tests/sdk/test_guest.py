@@ -1,64 +1,28 @@
 """What runs only in a compiled module, as far as it can be run outside of one."""
 
-import importlib
 import json
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from proxy_wasm import HostError, Status
-from proxy_wasm.abi.signatures import CALLBACKS, HOSTCALLS, Hostcall, Wire
-from proxy_wasm.guest import manifest
-
-RESULTS: dict[Wire, bytes | int] = {Wire.BYTES: b"result", Wire.U32: 7, Wire.U64: 8}
+from proxy_wasm import HostError
+from proxy_wasm.abi.signatures import CALLBACKS, HOSTCALLS
+from proxy_wasm.guest import hostcalls, manifest
 
 
-@pytest.fixture
-def imported(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], object]]:
-    """Hostcalls on a `wit_world` whose functions return the status they are given."""
-
-    def returning(status: int, hostcall: Hostcall) -> Callable[..., object]:
-        results = [RESULTS[wire] for _, wire in hostcall.results]
-        return lambda *_: (status, *results) if results else status
-
-    def make(status: int) -> object:
-        world = ModuleType("wit_world")
-        for hostcall in HOSTCALLS.values():
-            setattr(world, hostcall.import_name, returning(status, hostcall))
-        monkeypatch.setitem(sys.modules, "wit_world", world)
-        monkeypatch.delitem(sys.modules, "proxy_wasm.guest.hostcalls", raising=False)
-        return importlib.import_module("proxy_wasm.guest.hostcalls").ImportedHostcalls()
-
-    yield make
-    sys.modules.pop("proxy_wasm.guest.hostcalls", None)
+@pytest.mark.parametrize(("status", "shown"), [(2, "BAD_ARGUMENT"), (77, "unknown status 77")])
+def test_a_status_other_than_ok_is_raised_with_the_hostcalls_name(status: int, shown: str) -> None:
+    with pytest.raises(HostError, match=f"proxy_get_property: {shown}") as raised:
+        hostcalls.refused("get_property", status)
+    assert raised.value.status == status
 
 
-def arguments(name: str) -> list[bytes | int]:
-    return [b"" if wire is Wire.BYTES else 0 for _, wire in HOSTCALLS[name].parameters]
-
-
-@pytest.mark.parametrize("name", HOSTCALLS)
-def test_a_hostcall_gives_the_results_of_its_import(imported: Callable[[int], object], name: str) -> None:
-    results = tuple(RESULTS[wire] for _, wire in HOSTCALLS[name].results)
-    expected = results if len(results) > 1 else results[0] if results else None
-    assert getattr(imported(0), name)(*arguments(name)) == expected
-
-
-@pytest.mark.parametrize("name", HOSTCALLS)
-def test_a_status_other_than_ok_is_raised_with_the_hostcalls_name(imported: Callable[[int], object], name: str) -> None:
-    with pytest.raises(HostError, match=f"proxy_{name}: BAD_ARGUMENT") as raised:
-        getattr(imported(2), name)(*arguments(name))
-    assert raised.value.status is Status.BAD_ARGUMENT
-
-
-@pytest.mark.parametrize("name", ["get_property", "get_header_map_value"])
-def test_nothing_found_is_none(imported: Callable[[int], object], name: str) -> None:
-    assert getattr(imported(1), name)(*arguments(name)) is None
+def test_a_wrong_number_of_arguments_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="get_property: called with 2 arguments"):
+        hostcalls.miscounted("get_property", 2)
 
 
 MANIFEST = {"sdk": "0.1.0", "plugins": {"": "né:Class"}, "modules": ["a", "b"], "callbacks": []}
@@ -102,19 +66,24 @@ def test_the_compiled_code_of_the_manifest_module_holds_no_magic() -> None:
 WORLD = """
 import dataclasses
 dataclasses.dataclass(type)
-CALLS = []
 class WitWorld: ...
-def __getattr__(name):
+"""
+BUILT_IN = """
+from proxy_wasm.guest import hostcalls
+CALLS = []
+RESULTS = {"get_property": b"named", "get_header_map_value": b"/path", "get_log_level": 2}
+def recording(name):
     def call(*arguments):
         CALLS.append((name, *arguments))
-        if name == "proxy_get_property":
-            return 0, b"named"
-        if name == "proxy_get_header_map_value":
-            return 0, b"/path"
-        if name == "proxy_get_log_level":
-            return 0, 2
-        return 0
+        return RESULTS.get(name)
     return call
+for name in HOSTCALLS:
+    setattr(hostcalls, name, recording(name))
+hostcalls.header_function = lambda index, bound: bound[1]
+hostcalls.slot_offset = lambda owner, value, size: 8
+for name in ("serve_streams", "register", "forget"):
+    setattr(hostcalls, name, recording(name))
+app.start()
 """
 GREETER = """
 import random
@@ -145,58 +114,55 @@ def in_guest(folder: Path, program: str) -> str:
         path = folder / f"{name}.py"
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    start = f"import sys\nsys.path.insert(0, {str(folder)!r})\nfrom proxy_wasm.guest import app\nimport wit_world\n"
+    start = f"import sys\nsys.path.insert(0, {str(folder)!r})\nfrom proxy_wasm.guest import app\nHOSTCALLS = {list(HOSTCALLS)}\n"
     done = subprocess.run(
-        [sys.executable, "-c", start + program], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", start + BUILT_IN + program], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_every_callback_is_exported(tmp_path: Path) -> None:
-    exports = in_guest(tmp_path, "print(*[name for name in vars(app.WitWorld) if name.startswith('proxy_')])").split()
-    assert sorted(exports) == sorted(callback.export_name for callback in CALLBACKS.values())
+def test_there_is_a_function_for_each_callback_of_the_module(tmp_path: Path) -> None:
+    found = in_guest(
+        tmp_path, "print(all(callable(getattr(app, name)) for name in app.callbacks), *app.callbacks)"
+    ).split()
+    assert found[0] == "True"
+    assert {"on_context_create", "on_request_headers"} <= set(found[1:]) <= set(CALLBACKS)
 
 
-def test_an_export_reaches_the_plugin_through_imports(tmp_path: Path) -> None:
+def test_a_callback_reaches_the_plugin_and_the_plugin_the_hostcalls(tmp_path: Path) -> None:
     printed = in_guest(
         tmp_path,
-        "world = app.WitWorld()\n"
-        "world.proxy_on_context_create(1, 0)\n"
-        "assert world.proxy_on_vm_start(1, 0) == world.proxy_on_configure(1, 0) == 1\n"
-        "world.proxy_on_context_create(2, 1)\n"
-        "print(world.proxy_on_request_headers(2, 1, 1))\n"
-        "print(wit_world.CALLS[-1])\n",
+        "app.on_context_create(1, 0)\n"
+        "assert app.on_vm_start(1, 0) == app.on_configure(1, 0) == 1\n"
+        "app.on_context_create(2, 1)\n"
+        "print(app.on_request_headers(2, 1, 1))\n"
+        "print(CALLS[-1])\n",
     )
-    assert printed.splitlines() == ["0", "('proxy_replace_header_map_value', 0, b'x-greeting', b'/path')"]
+    assert printed.splitlines() == ["0", "('replace_header_map_value', 0, b'x-greeting', b'/path')"]
 
 
 def test_random_numbers_differ_from_one_start_to_the_next(tmp_path: Path) -> None:
-    draw = (
-        "import random\nrandom.seed(1)\n"
-        "world = app.WitWorld()\nworld.proxy_on_context_create(1, 0)\nworld.proxy_on_context_create(1, 0)\n"
-        "print(random.random())"
-    )
+    draw = "import random\nrandom.seed(1)\napp.start()\nprint(random.random())"
     assert in_guest(tmp_path, draw) != in_guest(tmp_path, draw)
 
 
 def test_a_failing_reseed_is_logged_and_the_vm_starts(tmp_path: Path) -> None:
     printed = in_guest(
         tmp_path,
-        "import random\nrandom.seed = None\n"
-        "world = app.WitWorld()\nworld.proxy_on_context_create(1, 0)\n"
-        "print(wit_world.CALLS[0][2].decode())\nprint(world.proxy_on_configure(1, 0))",
+        "import random\nrandom.seed = None\napp.start()\napp.on_context_create(1, 0)\n"
+        "print(next(call[2].decode() for call in CALLS if call[0] == 'log'))\nprint(app.on_configure(1, 0))",
     )
-    assert printed.startswith("exception in the first callback\nTypeError: 'NoneType' object is not callable")
+    assert printed.startswith("exception in the start of the VM\nTypeError: 'NoneType' object is not callable")
     assert printed.endswith("\n1\n")
 
 
 def test_an_import_at_run_time_says_when_imports_are_possible(tmp_path: Path) -> None:
     printed = in_guest(
         tmp_path,
-        "world = app.WitWorld()\nworld.proxy_on_context_create(1, 0)\nworld.proxy_on_context_create(3, 1)\n"
-        "print(world.proxy_on_request_headers(3, 1, 1))\n"
-        "print(next(call[2].decode() for call in wit_world.CALLS if call[0] == 'proxy_log'))\n",
+        "app.on_context_create(1, 0)\napp.on_context_create(3, 1)\n"
+        "print(app.on_request_headers(3, 1, 1))\n"
+        "print(next(call[2].decode() for call in CALLS if call[0] == 'log'))\n",
     )
     assert printed.startswith("1\nexception in Greeting.on_request_headers\n")
     assert "import wave" in printed, "the source line is kept for the traceback"

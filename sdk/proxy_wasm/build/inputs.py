@@ -67,7 +67,7 @@ def collect(project: Project, dependencies: Path) -> Inputs:
         files[f"{SDK}/componentize_py_async_support/{name}.py"] = text.encode()
     files |= {f"{EXTENSION}/{name}": path.read_bytes() for name, path in project.sources.items()}
     files |= {f"{DEPENDENCIES}/{name}": path.read_bytes() for name, path in _files(dependencies)}
-    world = wit.world()
+    world = wit.TEXT
     extension, packages = extension_package(project), installed_packages(dependencies)
     facts = [tools, world, project.strip, asdict(extension), [asdict(package) for package in packages]]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())

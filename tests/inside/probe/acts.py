@@ -31,6 +31,8 @@ import zlib
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from proxy_wasm.abi import hostcalls
+
 ERRORS_AT_IMPORT = sys.stderr
 AT_IMPORT = (random.random(), time.time())
 
@@ -300,6 +302,37 @@ def leave_a_coroutine() -> None:
     async def coroutine() -> None: ...
 
     coroutine()  # pyright: ignore[reportUnusedCoroutine]
+
+
+# Hostcalls
+
+
+@act
+def wrong_arguments() -> dict[str, str]:
+    """Attempts at hostcalls with arguments that are none of theirs."""
+    calls: Any = hostcalls.current()
+    attempts: dict[str, Callable[[], Any]] = {
+        "too few": calls.get_property,
+        "too many": lambda: calls.get_property(b"node", b"id"),
+        "by name": lambda: calls.get_property(path=b"node"),
+        "text for bytes": lambda: calls.get_property("node"),
+        "a number for bytes": lambda: calls.log(2, 5),
+        "bytes for a number": lambda: calls.log(b"2", b""),
+        "a negative number": lambda: calls.log(-1, b""),
+        "a large number": lambda: calls.log(1 << 32, b""),
+        "a large offset": lambda: calls.increment_metric(0, 1 << 63),
+        "a large value": lambda: calls.record_metric(0, 1 << 64),
+        "a large status": lambda: calls.send_local_response(200, b"", b"", b"", 1 << 31),
+        "unknown map": lambda: calls.get_header_map_pairs(99),
+    }
+    return {name: _outcome(attempt) for name, attempt in attempts.items()}
+
+
+def _outcome(attempt: Callable[[], Any]) -> str:
+    try:
+        return repr(attempt())
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
 
 
 # Memory

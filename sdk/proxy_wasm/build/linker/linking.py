@@ -10,7 +10,7 @@ from typing import Protocol
 from proxy_wasm.abi.signatures import CALLBACKS, HOSTCALLS, CoreSignature, CoreType
 from proxy_wasm.abi.wit import kebab
 from proxy_wasm.build.errors import LinkError
-from proxy_wasm.build.linker import adapters, stack, wasi
+from proxy_wasm.build.linker import adapters, bridge, stack, wasi
 from proxy_wasm.build.linker.program import AdapterLinks, Program, ProgramBuilder
 from proxy_wasm.build.linker.reachability import reachable_bodies
 from proxy_wasm.build.linker.renumbering import Frame, Renumbering, encode_limits
@@ -66,9 +66,13 @@ class _Linker:
         self.cache = cache
         self.component = read_component(component)
         self.resolution = Resolution(self.component)
+        self.holds_python = self.resolution.symbol(stack.THREAD_STATE, Kind.FUNCTION) is not None
 
     def link(self) -> bytes:
-        callbacks = self._callbacks()
+        unknown = [name for name in self.options.callbacks or () if name not in CALLBACKS]
+        if unknown:
+            raise LinkError(f"there is no callback {unknown[0]!r} in Proxy-Wasm")
+        callbacks = {} if self.holds_python else self._callbacks()
         memory = self._memory(callbacks)
         instances = self._needed_instances(callbacks, memory)
         text = self._adapter_text(callbacks, instances)
@@ -76,14 +80,16 @@ class _Linker:
         program = ProgramBuilder(self.resolution, module, AdapterLinks(callbacks, memory), instances).build()
         return self._write(program, self._frame(program))
 
+    def _wanted_callbacks(self) -> tuple[str, ...]:
+        """The callbacks to export from a component with CPython, which has an object for each."""
+        return tuple(CALLBACKS) if self.options.callbacks is None else self.options.callbacks
+
     def _callbacks(self) -> dict[str, Callback]:
+        """The lifted functions behind the callbacks."""
         exported = {name: kebab(callback.export_name) for name, callback in CALLBACKS.items()}
         wanted = self.options.callbacks
         if wanted is None:
             wanted = tuple(name for name, export in exported.items() if export in self.component.exports)
-        unknown = [name for name in wanted if name not in exported]
-        if unknown:
-            raise LinkError(f"there is no callback {unknown[0]!r} in Proxy-Wasm")
         return {name: self.resolution.callback(exported[name]) for name in wanted}
 
     def _memory(self, callbacks: Mapping[str, Callback]) -> Definition:
@@ -114,7 +120,9 @@ class _Linker:
         needed: set[int] = set()
         pending: list[Target | None] = [memory, self._symbol("cabi_realloc")]
         pending += [self.resolution.symbol("__stack_pointer", Kind.GLOBAL)]
-        pending += [self.resolution.symbol(name, Kind.FUNCTION) for name in (adapters.FREE, stack.THREAD_STATE)]
+        pending += [
+            self.resolution.symbol(name, Kind.FUNCTION) for name in (adapters.FREE, stack.THREAD_STATE, *bridge.SYMBOLS)
+        ]
         for callback in callbacks.values():
             pending += (callback.function, callback.post_return)
         for instance in self.resolution.instances:
@@ -145,26 +153,41 @@ class _Linker:
                 elif isinstance(target, WasiFunction):
                     assert isinstance(item.type, int)  # noqa: S101 - the reader's invariant
                     replaced[target.interface, target.name] = core_signature(module.types[item.type])
-        return _module_text(
-            _known_hostcalls(hostcalls),
-            {name: callback.post_return is not None for name, callback in callbacks.items()},
-            replaced,
-            initialize=self._initialize_text(instances),
-            has_stack=self.resolution.symbol("__stack_pointer", Kind.GLOBAL) is not None,
-            frees=self.resolution.symbol(adapters.FREE, Kind.FUNCTION) is not None,
-        )
+        if self.holds_python:
+            if hostcalls:
+                raise LinkError(
+                    f"the component imports {min(hostcalls)!r}: in one with CPython the linker provides the hostcalls"
+                )
+            edge = self._bridge(instances)
+        else:
+            edge = adapters.edge_text(
+                _known_hostcalls(hostcalls),
+                {name: callback.post_return is not None for name, callback in callbacks.items()},
+                frees=self.resolution.symbol(adapters.FREE, Kind.FUNCTION) is not None,
+            )
+        has_stack = self.resolution.symbol("__stack_pointer", Kind.GLOBAL) is not None
+        return _module_text(edge, replaced, has_stack=has_stack)
 
-    def _initialize_text(self, instances: list[int]) -> str | None:
-        """The start function; `None` for a component without CPython, as small tests have."""
-        if self.resolution.symbol(stack.THREAD_STATE, Kind.FUNCTION) is None:
-            return None
+    def _bridge(self, instances: list[int]) -> tuple[list[str], list[str]]:
+        """The edges of a component with CPython."""
+        missing = [name for name in bridge.SYMBOLS if self.resolution.symbol(name, Kind.FUNCTION) is None]
+        if missing:
+            raise LinkError(f"the component holds CPython, but exports no {missing[0]}")
+        first_slot = max(
+            table.limits.minimum for instance in instances for table in self.resolution.module(instance).tables
+        )
+        imports, functions = bridge.bridge_text(self._wanted_callbacks(), first_slot, self._limit_offsets(instances))
+        return imports, functions
+
+    def _limit_offsets(self, instances: list[int]) -> tuple[int, int, int]:
+        """Where CPython keeps the limits of the stack."""
         for instance in instances:
             module = self.resolution.module(instance)
             imported = len(self.resolution.imported(instance, Kind.FUNCTION))
             for index, name in module.function_names().items():
                 if name == stack.LIMITS_FUNCTION and 0 <= index - imported < len(module.code):
                     start, end = module.code[index - imported]
-                    return stack.initialize_text(stack.limit_offsets(module.data[start:end]))
+                    return stack.limit_offsets(module.data[start:end])
         raise LinkError(f"the component holds CPython, but no function is named {stack.LIMITS_FUNCTION}")
 
     def _frame(self, program: Program) -> Frame:
@@ -233,26 +256,18 @@ def _known_hostcalls(imported: set[str]) -> list[str]:
 
 
 def _module_text(
-    hostcalls: list[str],
-    callbacks: Mapping[str, bool],
-    replaced: Mapping[tuple[str, str], CoreSignature],
-    *,
-    initialize: str | None,
-    has_stack: bool,
-    frees: bool,
+    edge: tuple[list[str], list[str]], replaced: Mapping[tuple[str, str], CoreSignature], *, has_stack: bool
 ) -> str:
-    """The text of the adapters' module."""
-    imports, functions = adapters.edge_text(hostcalls, callbacks, frees=frees)
+    """The text of the adapters' module: its imports and functions towards host and component, and those in place of WASI's."""
+    imports, functions = [*edge[0]], [*edge[1]]
     if replaced:
         if not has_stack:
             raise LinkError("the component imports WASI, but exports no __stack_pointer")
-        imports += [adapters.hostcall_import(name) for name in wasi.HOSTCALLS if name not in hostcalls]
-        imports += [adapters.wasi_import(name) for name in wasi.WASI_FUNCTIONS]
+        needed = [adapters.hostcall_import(name) for name in wasi.HOSTCALLS]
+        needed += [adapters.wasi_import(name) for name in wasi.WASI_FUNCTIONS]
+        imports += [text for text in needed if text not in imports]
         functions.append(wasi.SUPPORT)
         functions += [wasi.function_text(*name, signature) for name, signature in sorted(replaced.items())]
-    if initialize is not None:
-        functions.append(initialize)
-        imports.append(stack.THREAD_STATE_IMPORT)
     imports += [adapters.MEMORY_IMPORT, adapters.REALLOC_IMPORT]
     if has_stack:
         imports.append(adapters.STACK_POINTER_IMPORT)

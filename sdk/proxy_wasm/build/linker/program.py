@@ -6,7 +6,7 @@ renumbering follow.
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from proxy_wasm.build.errors import LinkError
 from proxy_wasm.build.linker.adapters import CALLBACK_MODULE, LINKER_MODULE, POST_RETURN, SYMBOL_MODULE
@@ -236,8 +236,9 @@ class ProgramBuilder:
     def _fill_table(self) -> tuple[TableType, dict[int, int]]:
         table = self._only(Kind.TABLE)
         slots: dict[int, int] = {}
-        beyond = 0
+        beyond = beyond_component = 0
         for unit in self.units:
+            beyond_component = beyond
             for segment in unit.module.elements:
                 if segment.offset is None or not segment.items:
                     continue
@@ -252,8 +253,10 @@ class ProgramBuilder:
             return TableType(0x70, Limits(0, None)), slots
         tables = self.resolution.module(table.instance).tables
         kind = tables[table.index - len(self.resolution.imported(table.instance, Kind.TABLE))]
-        if beyond > kind.limits.minimum:
-            raise LinkError(f"element segments reach slot {beyond - 1}, the table has {kind.limits.minimum}")
+        if beyond_component > kind.limits.minimum:
+            raise LinkError(f"element segments reach slot {beyond_component - 1}, the table has {kind.limits.minimum}")
+        if beyond > kind.limits.minimum:  # the adapters' functions come behind the component's
+            kind = replace(kind, limits=Limits(beyond, kind.limits.maximum and max(beyond, kind.limits.maximum)))
         return kind, slots
 
     def _only(self, kind: Kind) -> Definition | None:

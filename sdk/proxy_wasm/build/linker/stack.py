@@ -376,14 +376,18 @@ def limit_offsets(body: bytes) -> tuple[int, int, int]:
     return top, soft, hard
 
 
-def initialize_text(offsets: tuple[int, int, int]) -> str:
-    """The function that hosts call before any other: it gives CPython the limits that fit the VM's native stack."""
+def initialize_text(offsets: tuple[int, int, int], then: str) -> str:
+    """The function that hosts call before any other: it gives CPython the limits that fit the VM's native stack, and then does what `then` says.
+
+    `then` may use the local `$module`.
+    """
     top, soft, hard = offsets
     return f"""
-(func (export "_initialize") (local $state i32)
+(func (export "_initialize") (local $state i32) (local $module i32)
   (local.set $state (call $thread_state))
   (if (local.get $state) (then
     (i32.store offset={top} (local.get $state) (global.get $stack_pointer))
     (i32.store offset={soft} (local.get $state) (i32.sub (global.get $stack_pointer) (i32.const {BUDGET})))
-    (i32.store offset={hard} (local.get $state) (i32.sub (global.get $stack_pointer) (i32.const {BUDGET + RESERVE}))))))
+    (i32.store offset={hard} (local.get $state) (i32.sub (global.get $stack_pointer) (i32.const {BUDGET + RESERVE})))))
+{then})
 """

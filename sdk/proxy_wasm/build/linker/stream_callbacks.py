@@ -1,0 +1,417 @@
+"""The callbacks of HTTP streams, from the host straight to an author's method.
+
+`proxy_wasm.http_callbacks` and `proxy_wasm.dispatcher` say what a callback means; this is the part of it that every request passes, without the interpreter:
+find the stream's object, tell `Host` which context and which phase it is, call the method, and be done where that returned `None` (or `CONTINUE`) and nothing
+else is left to do. Whatever is not as usual goes to the dispatcher:
+
+- before the method is called: a stream whose class is not registered or whose state is not 0;
+- after: any other result, a state that has changed, something woken that waits (`settle`), an exception (`fail`).
+
+Classes are registered by the dispatcher (`register`), for one plugin context each, when it has made the first object of a class that takes part: one
+that leaves `replaces_request_body` and its like alone. From then on `on_context_create` calls `http_context` here. A result that is not
+a new object of that class, made for this stream, goes to the dispatcher (`adopt`), and so does an exception (`unmade`).
+
+A stream's end is the dispatcher's unless nothing could come of it: no `on_done` of its own, no tasks, nothing woken, and nobody but the
+dispatcher's dictionary has the object.
+"""
+
+from proxy_wasm.abi.signatures import CoreSignature
+
+API: dict[str, CoreSignature] = {
+    "PyDict_DelItem": CoreSignature(("i32", "i32"), ("i32",)),
+    "PyDict_GetItemWithError": CoreSignature(("i32", "i32"), ("i32",)),
+    "PyDict_SetItem": CoreSignature(("i32", "i32", "i32"), ("i32",)),
+    "PyErr_GetRaisedException": CoreSignature((), ("i32",)),
+    "PyObject_VectorcallMethod": CoreSignature(("i32", "i32", "i32", "i32"), ("i32",)),
+    "PyUnicode_InternFromString": CoreSignature(("i32",), ("i32",)),
+    "Py_IncRef": CoreSignature(("i32",), ()),
+}
+"""What they call of CPython's C API."""
+
+MAPS_AND_BODIES = (
+    "request_headers",
+    "request_body",
+    "request_trailers",
+    "response_headers",
+    "response_body",
+    "response_trailers",
+)
+"""What the methods get, in the order of their phases, the first of which is 1."""
+
+OBJECTS = (
+    "streams",
+    "ready",
+    "host",
+    "continue",
+    "unmade",
+    "adopt",
+    "settle",
+    "fail",
+    *MAPS_AND_BODIES,
+)
+"""The first arguments of `serve_streams`: the dispatcher's dictionary of streams, the queue of what was woken, the `Host`, `Action.CONTINUE`,
+methods of the dispatcher, and what the methods get."""
+OFFSETS = ("host_context_id", "host_phase", "context_id", "state", "tasks")
+"""The arguments behind those: where objects keep these attributes, as `slot_offset` tells."""
+
+MAX_CLASSES = 16
+"""How many classes can be registered."""
+_ENTRY = 16
+HAS_ON_DONE = 1
+HAS_ON_LOG = 2
+
+_END_PHASE = 7
+
+_WITH_END = ("on_request_headers", "on_request_body", "on_response_headers", "on_response_body")
+MESSAGES = {f"on_{name}": (phase, f"on_{name}" in _WITH_END) for phase, name in enumerate(MAPS_AND_BODIES, 1)}
+"""Callbacks for parts of a message: the phase, and whether the host tells if it is the last part."""
+
+SERVED = ("on_context_create", *MESSAGES, "on_log", "on_done", "on_delete")
+"""The callbacks that pass here first."""
+
+FUNCTIONS = ("serve_streams", "register", "forget", "slot_offset")
+"""Built-in functions for the guest."""
+
+
+def first_text(name: str) -> str:
+    """What the export of a callback in `SERVED` does first: return, if there is nothing left to do."""
+    if name == "on_context_create":
+        return "(if (call $stream_created (local.get 0) (local.get 1)) (then (return)))"
+    if name == "on_done":
+        return "(if (call $stream_done (local.get 0)) (then (return (i32.const 1))))"
+    if name == "on_log":
+        return "(if (call $stream_logged (local.get 0)) (then (return)))"
+    if name == "on_delete":
+        return "(if (call $stream_deleted (local.get 0)) (then (return)))"
+    phase, tells_end = MESSAGES[name]
+    ended = "(local.get 2)" if tells_end else "(i32.const 1)"
+    part = MAPS_AND_BODIES[phase - 1]
+    call = f"(call $stream_message (local.get 0) (i32.const {phase}) (global.get $name_{name}) (global.get $served_{part}) {ended})"
+    return f"(local.set $result {call})\n  (if (i32.ge_s (local.get $result) (i32.const 0)) (then (return (local.get $result))))"
+
+
+def functions_text(entries: int, names: dict[str, int]) -> str:
+    """The functions, and the globals that they work on; `entries` is the address of room for classes, `names` those of the methods' names."""
+    objects = [f"(global $served_{name} (mut i32) (i32.const 0))" for name in OBJECTS]
+    objects += [f"(global $name_{name} (mut i32) (i32.const 0))" for name in names]
+    objects += [f"(global $offset_{name} (mut i32) (i32.const 0))" for name in OFFSETS]
+    keeps = "\n  ".join(
+        f"(global.set $served_{name} (i32.load offset={4 * index} (local.get $arguments)))"
+        f" (call $Py_IncRef (global.get $served_{name}))"
+        for index, name in enumerate(OBJECTS)
+    )
+    counts = "\n  ".join(
+        f"(global.set $offset_{name} (call $PyLong_AsUnsignedLong (i32.load offset={4 * index} (local.get $arguments))))"
+        for index, name in enumerate(OFFSETS, len(OBJECTS))
+    )
+    interned = "\n  ".join(
+        f"(global.set $name_{name} (call $PyUnicode_InternFromString (i32.const {address})))"
+        f" (if (i32.eqz (global.get $name_{name})) (then (return (i32.const 0))))"
+        for name, address in names.items()
+    )
+    expected = len(OBJECTS) + len(OFFSETS)
+    serve = f"""
+(func $serve_streams (param $self i32) (param $arguments i32) (param $count i32) (result i32)
+  (if (i32.ne (local.get $count) (i32.const {expected})) (then (unreachable)))
+  {keeps}
+  {counts}
+  {interned}
+  (global.get $none))"""
+    return "\n".join([*objects, serve, _FUNCTIONS.replace("ENTRIES", str(entries))])
+
+
+_FUNCTIONS = f"""
+(global $zero (mut i32) (i32.const 0))
+(global $classes (mut i32) (i32.const 0)) ;; how many are registered, each of {_ENTRY} bytes: plugin context's number, plugin, class, flags
+
+(func $register (param $self i32) (param $arguments i32) (param $count i32) (result i32)
+  ;; (plugin context's number, plugin, class, flags); the plugin keeps itself and the class alive until `forget`
+  (local $entry i32)
+  (if (i32.ge_u (global.get $classes) (i32.const {MAX_CLASSES})) (then (return (global.get $none))))
+  (local.set $entry (i32.add (i32.const ENTRIES) (i32.mul (global.get $classes) (i32.const {_ENTRY}))))
+  (i32.store (local.get $entry) (call $PyLong_AsUnsignedLong (i32.load (local.get $arguments))))
+  (i32.store offset=4 (local.get $entry) (i32.load offset=4 (local.get $arguments)))
+  (i32.store offset=8 (local.get $entry) (i32.load offset=8 (local.get $arguments)))
+  (i32.store offset=12 (local.get $entry) (call $PyLong_AsUnsignedLong (i32.load offset=12 (local.get $arguments))))
+  (call $Py_IncRef (i32.load offset=4 (local.get $entry)))
+  (call $Py_IncRef (i32.load offset=8 (local.get $entry)))
+  (global.set $classes (i32.add (global.get $classes) (i32.const 1)))
+  (global.get $none))
+
+(func $forget (param $self i32) (param $arguments i32) (param $count i32) (result i32)
+  ;; (plugin context's number,): every class of that plugin. The last entry takes the place of each that goes.
+  (local $frame i32) (local $entry i32) (local $last i32) (local $number i32) (local $plugin i32) (local $class i32)
+  (global.set $stack_pointer (local.tee $frame (i32.sub (global.get $stack_pointer) (i32.const 16))))
+  (local.set $number (call $PyLong_AsUnsignedLong (i32.load (local.get $arguments))))
+  (local.set $entry (i32.const ENTRIES))
+  (block $over
+    (loop $next
+      (local.set $last (i32.add (i32.const ENTRIES) (i32.mul (i32.sub (global.get $classes) (i32.const 1)) (i32.const {_ENTRY}))))
+      (br_if $over (i32.gt_s (local.get $entry) (local.get $last)))
+      (if (i32.eq (i32.load (local.get $entry)) (local.get $number))
+        (then
+          (local.set $plugin (i32.load offset=4 (local.get $entry)))
+          (local.set $class (i32.load offset=8 (local.get $entry)))
+          (i64.store (local.get $entry) (i64.load (local.get $last)))
+          (i64.store offset=8 (local.get $entry) (i64.load offset=8 (local.get $last)))
+          (global.set $classes (i32.sub (global.get $classes) (i32.const 1)))
+          (call $Py_DecRef (local.get $plugin))
+          (call $Py_DecRef (local.get $class)))
+        (else (local.set $entry (i32.add (local.get $entry) (i32.const {_ENTRY})))))
+      (br $next)))
+  (global.set $stack_pointer (i32.add (local.get $frame) (i32.const 16)))
+  (global.get $none))
+
+(func $slot_offset (param $self i32) (param $arguments i32) (param $count i32) (result i32)
+  ;; (object, value, size of the object): where in the object that value is kept, 0 if nowhere
+  (local $at i32) (local $end i32)
+  (local.set $at (i32.const 8))
+  (local.set $end (call $PyLong_AsUnsignedLong (i32.load offset=8 (local.get $arguments))))
+  (block $over
+    (loop $next
+      (if (i32.ge_u (local.get $at) (local.get $end)) (then (local.set $at (i32.const 0)) (br $over)))
+      (br_if $over (i32.eq
+        (i32.load (i32.add (i32.load (local.get $arguments)) (local.get $at)))
+        (i32.load offset=4 (local.get $arguments))))
+      (local.set $at (i32.add (local.get $at) (i32.const 4)))
+      (br $next)))
+  (call $PyLong_FromUnsignedLong (local.get $at)))
+
+(func $class_entry (param $class i32) (result i32)
+  ;; the first entry of a class, or 0
+  (local $entry i32) (local $end i32)
+  (local.set $entry (i32.const ENTRIES))
+  (local.set $end (i32.add (i32.const ENTRIES) (i32.mul (global.get $classes) (i32.const {_ENTRY}))))
+  (loop $next
+    (if (i32.ge_u (local.get $entry) (local.get $end)) (then (return (i32.const 0))))
+    (if (i32.eq (i32.load offset=8 (local.get $entry)) (local.get $class)) (then (return (local.get $entry))))
+    (local.set $entry (i32.add (local.get $entry) (i32.const {_ENTRY})))
+    (br $next))
+  (unreachable))
+
+(func $plugin_entry (param $number i32) (result i32)
+  ;; the first entry of a plugin context, or 0
+  (local $entry i32) (local $end i32)
+  (local.set $entry (i32.const ENTRIES))
+  (local.set $end (i32.add (i32.const ENTRIES) (i32.mul (global.get $classes) (i32.const {_ENTRY}))))
+  (loop $next
+    (if (i32.ge_u (local.get $entry) (local.get $end)) (then (return (i32.const 0))))
+    (if (i32.eq (i32.load (local.get $entry)) (local.get $number)) (then (return (local.get $entry))))
+    (local.set $entry (i32.add (local.get $entry) (i32.const {_ENTRY})))
+    (br $next))
+  (unreachable))
+
+(func $number (param $value i32) (result i32)
+  (local $number i32)
+  (local.set $number (call $PyLong_FromUnsignedLong (local.get $value)))
+  (if (i32.eqz (local.get $number)) (then (call $fatal)))
+  (local.get $number))
+
+(global $last_id (mut i32) (i32.const 0))
+(global $last_id_object (mut i32) (i32.const 0))
+
+(func $id_object (param $context_id i32) (result i32)
+  ;; A context's number as an object: mostly the same as the last time, so that a dictionary finds it at once.
+  (local $number i32)
+  (if (i32.and (i32.eq (local.get $context_id) (global.get $last_id)) (i32.ne (global.get $last_id_object) (i32.const 0)))
+    (then
+      (call $Py_IncRef (global.get $last_id_object))
+      (return (global.get $last_id_object))))
+  (local.set $number (call $number (local.get $context_id)))
+  (call $Py_IncRef (local.get $number))
+  (call $Py_DecRef (global.get $last_id_object))
+  (global.set $last_id (local.get $context_id))
+  (global.set $last_id_object (local.get $number))
+  (local.get $number))
+
+(func $enter (param $id i32) (param $phase i32)
+  ;; tell Host whose callback begins
+  (local $slot i32) (local $old i32)
+  (local.set $slot (i32.add (global.get $served_host) (global.get $offset_host_context_id)))
+  (local.set $old (i32.load (local.get $slot)))
+  (call $Py_IncRef (local.get $id))
+  (i32.store (local.get $slot) (local.get $id))
+  (call $Py_DecRef (local.get $old))
+  (local.set $slot (i32.add (global.get $served_host) (global.get $offset_host_phase)))
+  (local.set $old (i32.load (local.get $slot)))
+  (i32.store (local.get $slot) (call $number (local.get $phase)))
+  (call $Py_DecRef (local.get $old)))
+
+(func $stream (param $id i32) (result i32)
+  ;; the object of a stream, if its class is registered: borrowed
+  (local $stream i32)
+  (local.set $stream (call $PyDict_GetItemWithError (global.get $served_streams) (local.get $id)))
+  (if (i32.eqz (local.get $stream)) (then (return (i32.const 0))))
+  (if (i32.eqz (call $class_entry (i32.load offset=4 (local.get $stream)))) (then (return (i32.const 0))))
+  (local.get $stream))
+
+(func $slot (param $object i32) (param $offset i32) (result i32)
+  (i32.load (i32.add (local.get $object) (local.get $offset))))
+
+(func $at_rest (param $stream i32) (result i32)
+  ;; whether the state is 0 and nothing was woken
+  (i32.and
+    (i32.eq (call $slot (local.get $stream) (global.get $offset_state)) (global.get $zero))
+    (i32.eqz (i32.load offset=8 (global.get $served_ready)))))
+
+(func $stream_created (param $context_id i32) (param $parent_id i32) (result i32)
+  (local $frame i32) (local $result i32) (local $entry i32) (local $id i32) (local $stream i32) (local $error i32)
+  (global.set $stack_pointer (local.tee $frame (i32.sub (global.get $stack_pointer) (i32.const 32))))
+  (block $done
+    (br_if $done (i32.eqz (local.get $parent_id)))
+    (br_if $done (i32.eqz (local.tee $entry (call $plugin_entry (local.get $parent_id)))))
+    (local.set $id (call $id_object (local.get $context_id)))
+    (if (call $PyDict_GetItemWithError (global.get $served_streams) (local.get $id)) (then
+      (call $Py_DecRef (local.get $id)) (br $done)))
+    (local.set $result (i32.const 1))
+    (call $enter (local.get $id) (i32.const {_END_PHASE}))
+    (i32.store offset=4 (local.get $frame) (i32.load offset=4 (local.get $entry)))
+    (call $Py_IncRef (i32.load offset=4 (local.get $frame)))
+    (local.set $stream (call $PyObject_VectorcallMethod (global.get $name_http_context)
+      (i32.add (local.get $frame) (i32.const 4)) (i32.const {0x80000001 - (1 << 32)}) (i32.const 0)))
+    (block $made
+      (if (i32.eqz (local.get $stream)) (then
+        (local.set $error (call $PyErr_GetRaisedException))
+        (call $ask (global.get $served_unmade) (local.get $id) (i32.load offset=4 (local.get $frame)) (local.get $error))
+        (call $Py_DecRef (local.get $error))
+        (br $made)))
+      (if (i32.and
+            (i32.and
+              (i32.eq (i32.load offset=4 (local.get $stream)) (i32.load offset=8 (local.get $entry)))
+              (i32.eq (i32.load (local.get $stream)) (i32.const 1)))
+            (i32.eq (i32.load (local.get $entry)) (local.get $parent_id)))
+        (then
+          (if (i32.and
+                (i32.eq (call $slot (local.get $stream) (global.get $offset_context_id)) (local.get $id))
+                (i32.eq (call $slot (local.get $stream) (global.get $offset_state)) (global.get $zero)))
+            (then
+              (if (call $PyDict_SetItem (global.get $served_streams) (local.get $id) (local.get $stream)) (then (call $fatal)))
+              (br $made)))))
+      (call $ask (global.get $served_adopt) (local.get $id) (i32.load offset=4 (local.get $frame)) (local.get $stream)))
+    (call $Py_DecRef (local.get $stream))
+    (call $Py_DecRef (i32.load offset=4 (local.get $frame)))
+    (call $Py_DecRef (local.get $id)))
+  (global.set $stack_pointer (i32.add (local.get $frame) (i32.const 32)))
+  (local.get $result))
+
+(func $ask (param $function i32) (param $first i32) (param $second i32) (param $third i32)
+  ;; call a method of the dispatcher that returns nothing
+  (local $frame i32) (local $result i32)
+  (global.set $stack_pointer (local.tee $frame (i32.sub (global.get $stack_pointer) (i32.const 16))))
+  (i32.store offset=4 (local.get $frame) (local.get $first))
+  (i32.store offset=8 (local.get $frame) (local.get $second))
+  (i32.store offset=12 (local.get $frame) (local.get $third))
+  (local.set $result (call $PyObject_Vectorcall (local.get $function)
+    (i32.add (local.get $frame) (i32.const 4)) (i32.const {0x80000003 - (1 << 32)}) (i32.const 0)))
+  (if (i32.eqz (local.get $result)) (then (call $fatal)))
+  (call $Py_DecRef (local.get $result))
+  (global.set $stack_pointer (i32.add (local.get $frame) (i32.const 16))))
+
+(func $answer (param $object i32) (result i32)
+  ;; the action that a method of the dispatcher returned
+  (local $number i32)
+  (if (i32.eqz (local.get $object)) (then (call $fatal)))
+  (local.set $number (call $PyLong_AsUnsignedLong (local.get $object)))
+  (call $Py_DecRef (local.get $object))
+  (i32.and (local.get $number) (i32.const 0x7fffffff)))
+
+(func $stream_message (param $context_id i32) (param $phase i32) (param $name i32) (param $part i32) (param $ended i32) (result i32)
+  ;; the action to return, or -1: the dispatcher's callback has to be called
+  (local $frame i32) (local $result i32) (local $id i32) (local $stream i32) (local $action i32)
+  (global.set $stack_pointer (local.tee $frame (i32.sub (global.get $stack_pointer) (i32.const 32))))
+  (local.set $result (i32.const -1))
+  (block $done
+    (br_if $done (i32.eqz (global.get $classes)))
+    (local.set $id (call $id_object (local.get $context_id)))
+    (block $found
+      (if (local.tee $stream (call $stream (local.get $id))) (then
+        (br_if $found (i32.eq (call $slot (local.get $stream) (global.get $offset_state)) (global.get $zero)))))
+      (call $Py_DecRef (local.get $id))
+      (br $done))
+    (call $Py_IncRef (local.get $stream))
+    (call $enter (local.get $id) (local.get $phase))
+    (i32.store offset=4 (local.get $frame) (local.get $stream))
+    (i32.store offset=8 (local.get $frame) (local.get $part))
+    (i32.store offset=12 (local.get $frame) (select (global.get $true) (global.get $false) (local.get $ended)))
+    (local.set $action (call $PyObject_VectorcallMethod (local.get $name)
+      (i32.add (local.get $frame) (i32.const 4))
+      (i32.or (i32.const {-(1 << 31)}) (select (i32.const 2) (i32.const 3) (i32.eq (i32.rem_u (local.get $phase) (i32.const 3)) (i32.const 0))))
+      (i32.const 0)))
+    (block $ended
+      (if (i32.eqz (local.get $action)) (then
+        (local.set $action (call $PyErr_GetRaisedException))
+        (local.set $result (call $answer (call $failed (local.get $frame) (local.get $id) (local.get $phase) (local.get $action))))
+        (br $ended)))
+      (if (i32.or
+            (i32.eq (local.get $action) (global.get $none))
+            (i32.eq (local.get $action) (global.get $served_continue)))
+        (then (if (call $at_rest (local.get $stream)) (then
+          (local.set $result (i32.const 0))
+          (br $ended)))))
+      (local.set $result (call $answer
+        (call $settled (local.get $frame) (local.get $id) (local.get $stream) (local.get $action) (local.get $phase) (local.get $ended)))))
+    (call $Py_DecRef (local.get $action))
+    (call $Py_DecRef (local.get $stream))
+    (call $Py_DecRef (local.get $id)))
+  (global.set $stack_pointer (i32.add (local.get $frame) (i32.const 32)))
+  (local.get $result))
+
+(func $failed (param $frame i32) (param $id i32) (param $phase i32) (param $error i32) (result i32)
+  (i32.store offset=4 (local.get $frame) (local.get $id))
+  (i32.store offset=8 (local.get $frame) (call $number (local.get $phase)))
+  (i32.store offset=12 (local.get $frame) (local.get $error))
+  (call $PyObject_Vectorcall (global.get $served_fail)
+    (i32.add (local.get $frame) (i32.const 4)) (i32.const {0x80000003 - (1 << 32)}) (i32.const 0)))
+
+(func $settled (param $frame i32) (param $id i32) (param $stream i32) (param $action i32) (param $phase i32) (param $ended i32) (result i32)
+  (i32.store offset=4 (local.get $frame) (local.get $id))
+  (i32.store offset=8 (local.get $frame) (local.get $stream))
+  (i32.store offset=12 (local.get $frame) (local.get $action))
+  (i32.store offset=16 (local.get $frame) (call $number (local.get $phase)))
+  (i32.store offset=20 (local.get $frame) (select (global.get $true) (global.get $false) (local.get $ended)))
+  (call $PyObject_Vectorcall (global.get $served_settle)
+    (i32.add (local.get $frame) (i32.const 4)) (i32.const {0x80000005 - (1 << 32)}) (i32.const 0)))
+
+(func $alone (param $stream i32) (result i32)
+  ;; whether nothing could come of the stream's end
+  (i32.and
+    (i32.and
+      (i32.eq (i32.load (local.get $stream)) (i32.const 1))
+      (i32.eq (call $slot (local.get $stream) (global.get $offset_tasks)) (global.get $none)))
+    (call $at_rest (local.get $stream))))
+
+(func $stream_done (param $context_id i32) (result i32)
+  (local $id i32) (local $stream i32)
+  (if (i32.eqz (global.get $classes)) (then (return (i32.const 0))))
+  (local.set $id (call $id_object (local.get $context_id)))
+  (local.set $stream (call $stream (local.get $id)))
+  (call $Py_DecRef (local.get $id))
+  (if (i32.eqz (local.get $stream)) (then (return (i32.const 0))))
+  (if (i32.and (i32.load offset=12 (call $class_entry (i32.load offset=4 (local.get $stream)))) (i32.const {HAS_ON_DONE}))
+    (then (return (i32.const 0))))
+  (call $alone (local.get $stream)))
+
+(func $stream_logged (param $context_id i32) (result i32)
+  (local $id i32) (local $stream i32)
+  (if (i32.eqz (global.get $classes)) (then (return (i32.const 0))))
+  (local.set $id (call $id_object (local.get $context_id)))
+  (local.set $stream (call $stream (local.get $id)))
+  (call $Py_DecRef (local.get $id))
+  (if (i32.eqz (local.get $stream)) (then (return (i32.const 0))))
+  (i32.eqz (i32.and (i32.load offset=12 (call $class_entry (i32.load offset=4 (local.get $stream)))) (i32.const {HAS_ON_LOG}))))
+
+(func $stream_deleted (param $context_id i32) (result i32)
+  (local $frame i32) (local $result i32) (local $id i32) (local $stream i32)
+  (global.set $stack_pointer (local.tee $frame (i32.sub (global.get $stack_pointer) (i32.const 16))))
+  (block $done
+    (br_if $done (i32.eqz (global.get $classes)))
+    (local.set $id (call $id_object (local.get $context_id)))
+    (if (local.tee $stream (call $stream (local.get $id))) (then
+      (if (call $alone (local.get $stream)) (then
+        (call $enter (local.get $id) (i32.const {_END_PHASE}))
+        (if (call $PyDict_DelItem (global.get $served_streams) (local.get $id)) (then (call $fatal)))
+        (local.set $result (i32.const 1))))))
+    (call $Py_DecRef (local.get $id)))
+  (global.set $stack_pointer (i32.add (local.get $frame) (i32.const 16)))
+  (local.get $result))
+"""

@@ -1,0 +1,138 @@
+"""What a compiled guest does without the interpreter: the linker's built-in functions are given what they work on.
+
+They take the place of methods of `Headers` (`proxy_wasm.build.linker.header_functions`) and pass streams' callbacks to authors' methods, as long as nothing
+but that is to be done (`proxy_wasm.build.linker.stream_callbacks`).
+"""
+
+# The dispatcher's state is what they work on.
+# pyright: reportPrivateUsage=false
+# ruff: noqa: SLF001
+
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+from proxy_wasm.abi.enums import Action, MapType
+from proxy_wasm.contexts import HttpContext, PluginContext
+from proxy_wasm.dispatcher import Dispatcher
+from proxy_wasm.failed_streams import Unmade
+from proxy_wasm.guest import hostcalls
+from proxy_wasm.headers import Headers
+from proxy_wasm.host import Host
+
+_METHODS = ("get", "__getitem__", "__contains__", "getall", "multi_items", "__setitem__", "add")
+"""The methods of `Headers` that have a built-in function, in the linker's order."""
+_HAS_ON_DONE, _HAS_ON_LOG = 1, 2
+_BASE: type[HttpContext[Any]] = HttpContext
+
+
+class _BuiltIn(Protocol):
+    """The linker's functions, besides the hostcalls."""
+
+    def header_function(self, index: int, bound: tuple[int, Callable[..., Any]], /) -> Callable[..., Any]: ...
+    def slot_offset(self, owner: object, value: object, size: int, /) -> int: ...
+    def serve_streams(self, *objects_and_offsets: object) -> None: ...
+    def register(self, number: int, plugin: PluginContext, stream_class: type, flags: int, /) -> None: ...
+    def forget(self, number: int, /) -> None: ...
+
+
+_built_in = cast("_BuiltIn", hostcalls)
+
+
+def begin(dispatcher: Dispatcher) -> None:
+    """Let the built-in functions serve `dispatcher`; once, when a VM starts."""
+    host = dispatcher._host
+    for name, map_type in (
+        ("request_headers", MapType.HTTP_REQUEST_HEADERS),
+        ("request_trailers", MapType.HTTP_REQUEST_TRAILERS),
+        ("response_headers", MapType.HTTP_RESPONSE_HEADERS),
+        ("response_trailers", MapType.HTTP_RESPONSE_TRAILERS),
+    ):
+        setattr(host, name, _headers(host, map_type))
+    _built_in.serve_streams(
+        dispatcher._streams,
+        host.ready,
+        host,
+        Action.CONTINUE,
+        dispatcher.unmade,
+        dispatcher.adopt,
+        dispatcher.settle,
+        dispatcher.fail,
+        host.request_headers,
+        host.request_body,
+        host.request_trailers,
+        host.response_headers,
+        host.response_body,
+        host.response_trailers,
+        *_offsets(host),
+    )
+    registered: set[tuple[int, type]] = set()
+
+    def made(plugin: PluginContext, stream_class: type[HttpContext[Any]]) -> None:
+        key = plugin.context_id, stream_class
+        if key not in registered and _takes_part(type(plugin), stream_class):
+            registered.add(key)
+            done = stream_class.on_done is not _BASE.on_done
+            logged = stream_class.on_log is not _BASE.on_log
+            _built_in.register(plugin.context_id, plugin, stream_class, done * _HAS_ON_DONE | logged * _HAS_ON_LOG)
+
+    def dropped(number: int) -> None:
+        registered.difference_update([key for key in registered if key[0] == number])
+        _built_in.forget(number)
+
+    dispatcher.made, dispatcher.dropped = made, dropped
+
+
+def _takes_part(plugin_class: type[PluginContext], stream_class: type[HttpContext[Any]]) -> bool:
+    """Whether the object of a stream can be made and called without the dispatcher."""
+    return (
+        plugin_class.tcp_context is PluginContext.tcp_context
+        and stream_class.__module__ != Unmade.__module__
+        and all(
+            _attribute(stream_class, name) is _attribute(HttpContext, name)
+            for name in ("replaces_request_body", "replaces_response_body")
+        )
+    )
+
+
+def _attribute(owner: type, name: str) -> object:
+    """A class's attribute as it is, not as a descriptor gives it."""
+    return next(vars(base)[name] for base in owner.__mro__ if name in vars(base))
+
+
+def _offsets(host: Host) -> tuple[int, ...]:
+    """Where the attributes lie that are read and written without the interpreter."""
+    context: Any = _BASE.__new__(_BASE)
+    marks = [object() for _ in range(5)]
+    kept = host.context_id, host.phase
+    places: tuple[tuple[Any, str], ...] = (
+        (host, "context_id"),
+        (host, "phase"),
+        (context, "context_id"),
+        (context, "_state"),
+        (context, "_tasks"),
+    )
+    for (owner, name), mark in zip(places, marks, strict=True):
+        setattr(owner, name, mark)
+    offsets = tuple(
+        _built_in.slot_offset(owner, mark, type(owner).__basicsize__)
+        for (owner, _), mark in zip(places, marks, strict=True)
+    )
+    host.context_id, host.phase = kept
+    if not all(offsets):
+        msg = f"attributes of contexts are not where they were expected: {offsets}"
+        raise RuntimeError(msg)
+    return offsets
+
+
+def _headers(host: Host, map_type: MapType) -> Headers:
+    """The headers of one map, most of whose methods are built-in functions."""
+    plain = Headers(host.hostcalls, map_type)
+    functions = {
+        name: _built_in.header_function(index, (int(map_type), getattr(plain, name)))
+        for index, name in enumerate(_METHODS)
+    }
+    functions["get_list"] = functions["getall"]
+    made = type(
+        "Headers", (Headers,), {"__slots__": (), "__module__": Headers.__module__, "__doc__": None, **functions}
+    )
+    return made(host.hostcalls, map_type)

@@ -1,0 +1,29 @@
+"""What a hostcall makes of arguments that it cannot take: a Python exception, and the VM lives on."""
+
+import pytest
+
+from proxy_wasm.testing import Proxy
+
+pytestmark = pytest.mark.hosts("wasm", "envoy")
+
+EXPECTED = {
+    "too few": "TypeError: get_property: called with 0 arguments; proxy_wasm.abi.hostcalls.Hostcalls tells what it takes",
+    "too many": "TypeError: get_property: called with 2 arguments; proxy_wasm.abi.hostcalls.Hostcalls tells what it takes",
+    "by name": "TypeError: proxy_wasm.guest.hostcalls.get_property() takes no keyword arguments",
+    "text for bytes": "TypeError: expected bytes, str found",
+    "a number for bytes": "TypeError: expected bytes, int found",
+    "bytes for a number": "TypeError: ",
+    "a negative number": "OverflowError: ",
+    "a large number": "OverflowError: ",
+    "a large offset": "OverflowError: ",
+    "a large value": "OverflowError: ",
+    "a large status": "OverflowError: ",
+    "unknown map": "HostError: proxy_get_header_map_pairs: BAD_ARGUMENT",
+}
+
+
+def test_arguments_of_the_wrong_number_type_or_size_are_refused(probe: Proxy) -> None:
+    outcomes = probe.get("/", headers={"act": "wrong arguments"}).json()
+    assert outcomes.keys() == EXPECTED.keys()
+    for name, outcome in outcomes.items():
+        assert outcome.startswith(EXPECTED[name]), name
