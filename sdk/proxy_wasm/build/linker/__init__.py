@@ -14,6 +14,7 @@ executed to turn the one into the other, only followed, renumbered and written d
 5. `reachability` finds the functions that can still run; `instructions` reads their bodies as tokens.
 6. `stack` decides what each function is charged for recursion.
 7. `renumbering` writes the sections.
+8. `snapshot` leaves out of the memory what nothing will read.
 
 Rules that hold throughout: the same component and options give the same bytes (nothing depends on hash order, time or paths);
 whatever is not understood is refused with its place, never skipped or guessed.

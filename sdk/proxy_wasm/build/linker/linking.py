@@ -10,7 +10,7 @@ from typing import Protocol
 from proxy_wasm.abi.signatures import CALLBACKS, HOSTCALLS, CoreSignature, CoreType
 from proxy_wasm.abi.wit import kebab
 from proxy_wasm.build.errors import LinkError
-from proxy_wasm.build.linker import adapters, bridge, stack, wasi
+from proxy_wasm.build.linker import adapters, bridge, snapshot, stack, wasi
 from proxy_wasm.build.linker.program import AdapterLinks, Program, ProgramBuilder
 from proxy_wasm.build.linker.reachability import reachable_bodies
 from proxy_wasm.build.linker.renumbering import Frame, Renumbering, encode_limits
@@ -25,7 +25,16 @@ from proxy_wasm.build.linker.resolution import (
 from proxy_wasm.build.wasm import binary
 from proxy_wasm.build.wasm.binary import MalformedError, u32
 from proxy_wasm.build.wasm.component import read_component
-from proxy_wasm.build.wasm.module import HEADER, VALUE_TYPES, FunctionType, Kind, Module, Section, read_module
+from proxy_wasm.build.wasm.module import (
+    HEADER,
+    I32_CONST,
+    VALUE_TYPES,
+    FunctionType,
+    Kind,
+    Module,
+    Section,
+    read_module,
+)
 
 
 class FrameCache(Protocol):
@@ -214,12 +223,35 @@ class _Linker:
                     return unit.globals[index]
         return None
 
+    def _layout(self) -> snapshot.Layout:
+        """Where the stack and the heap lie, as wit-component's linking of dynamic libraries laid them out."""
+        low, pointer = self._address("__stack_low"), self._address("__stack_pointer")
+        stack_area = None if low is None or pointer is None else (low, pointer)
+        return snapshot.Layout(stack_area, self._address("__heap_base"))
+
+    def _address(self, name: str) -> int | None:
+        """The constant that a global of that name is initialized with; `None` where there is none."""
+        target = self.resolution.symbol(name, Kind.GLOBAL)
+        if target is None:
+            return None
+        imported = len(self.resolution.imported(target.instance, Kind.GLOBAL))
+        initializer = self.resolution.module(target.instance).globals[target.index - imported].initializer
+        match initializer.instructions:
+            case ((opcode, value),) if opcode == I32_CONST:
+                return value & 0xFFFFFFFF
+            case _:
+                return None
+
     def _write(self, program: Program, frame: Frame) -> bytes:
+        live = snapshot.live_segments(
+            ((address, unit.module.data[segment.start : segment.end]) for unit, segment, address in program.segments),
+            program.memory.minimum * snapshot.PAGE,
+            self._layout(),
+        )
         segments = [
-            b"\0\x41" + binary.signed(_signed32(address)) + b"\x0b" + u32(segment.end - segment.start)
-            + unit.module.data[segment.start : segment.end]
-            for unit, segment, address in program.segments
-        ]  # fmt: skip
+            b"\0\x41" + binary.signed(_signed32(address)) + b"\x0b" + u32(len(contents)) + contents
+            for address, contents in live
+        ]
         parts = [
             HEADER,
             frame.before_memory,

@@ -1,0 +1,85 @@
+"""What the linker leaves out of a snapshot, and what it must not."""
+
+import struct
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy_wasm.build.linker.snapshot import Layout, live_segments
+
+HEAP = 0x1000
+SIZE = 0x10000
+_FIRST = 8
+"""From the heap's beginning to its first chunk: what `malloc` returns is aligned to 16 bytes, behind a header of 8."""
+
+
+def memory_of(segments: list[tuple[int, bytes]]) -> bytearray:
+    memory = bytearray(SIZE)
+    for address, contents in segments:
+        memory[address : address + len(contents)] = contents
+    return memory
+
+
+def heap(*chunks: tuple[int, bool]) -> bytearray:
+    """Chunks of these sizes, in use or free, as wasi-libc's `malloc` lays them out, every other byte 0xAA."""
+    memory = bytearray(HEAP + _FIRST)
+    used_before = True
+    size_before = 0
+    for size, used in chunks:
+        foot = b"\xaa" * 4 if used_before else struct.pack("<I", size_before)
+        memory += foot + struct.pack("<I", size | used_before | used << 1) + b"\xaa" * (size - 8)
+        used_before, size_before = used, size
+    return memory
+
+
+def live(memory: bytes, layout: Layout) -> bytearray:
+    return memory_of(live_segments([(0, memory)], SIZE, layout))
+
+
+@given(st.lists(st.tuples(st.integers(0, SIZE - 400), st.binary(max_size=300)), max_size=8))
+def test_a_memory_without_a_known_layout_keeps_all_its_bytes(segments: list[tuple[int, bytes]]) -> None:
+    assert memory_of(live_segments(segments, SIZE, Layout())) == memory_of(segments)
+
+
+def test_long_runs_of_zeros_are_no_part_of_any_segment() -> None:
+    contents = b"a" + bytes(31) + b"b" + bytes(32) + b"c" + bytes(500)
+    assert live_segments([(64, contents)], SIZE, Layout()) == [(64, b"a" + bytes(31) + b"b"), (64 + 65, b"c")]
+
+
+def test_a_memory_of_zeros_needs_no_segment() -> None:
+    assert live_segments([(64, bytes(500))], SIZE, Layout()) == []
+
+
+def test_what_lies_below_the_stack_pointer_is_forgotten() -> None:
+    memory = b"\xaa" * 0x800
+    assert live(memory, Layout(stack=(0, 0x400))) == bytearray(0x400) + b"\xaa" * 0x400 + bytes(SIZE - 0x800)
+
+
+def test_free_chunks_keep_what_malloc_reads_of_them() -> None:
+    memory = heap((64, True), (64, False), (32, True), (512, False), (32, True), (0, True))
+    kept = live(memory, Layout(heap=HEAP))
+    start = HEAP + _FIRST
+    small, tree = start + 64, start + 64 + 64 + 32
+    expected = bytearray(memory) + bytes(SIZE - len(memory))
+    expected[small + 16 : small + 64] = bytes(48)
+    expected[tree + 32 : tree + 512] = bytes(480)
+    assert kept == expected
+
+
+def test_a_heap_that_is_not_understood_is_left_alone() -> None:
+    memory = heap((64, True), (64, False), (32, True), (48, False), (32, True))
+    wrong = bytearray(memory)
+    struct.pack_into("<I", wrong, HEAP + _FIRST + 64 + 64, 80)  # the size of the free chunk before, told otherwise
+    assert live(memory, Layout(heap=HEAP)) != bytearray(memory) + bytes(SIZE - len(memory))
+    assert live(wrong, Layout(heap=HEAP)) == bytearray(wrong) + bytes(SIZE - len(wrong))
+
+
+def test_flags_that_contradict_each_other_are_not_understood() -> None:
+    memory = heap((64, True), (64, False), (32, True), (48, False), (32, True))
+    memory[HEAP + _FIRST + 64 + 64 + 4] |= 1  # says that the chunk before, which is free, is in use
+    assert live(memory, Layout(heap=HEAP)) == bytearray(memory) + bytes(SIZE - len(memory))
+
+
+def test_a_chunk_that_reaches_beyond_the_memory_is_not_understood() -> None:
+    memory = heap((64, False), (0xFFFF8, True))[: HEAP + 200]
+    assert live(memory, Layout(heap=HEAP)) == bytearray(memory) + bytes(SIZE - len(memory))
