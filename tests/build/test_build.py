@@ -205,7 +205,7 @@ def test_a_place_that_cannot_be_written_is_named(shared: Shared, tmp_path: Path)
 def test_a_component_that_cannot_be_linked_is_refused(
     make_project: MakeProject, cache: Cache, monkeypatch: pytest.MonkeyPatch, component: bytes | None, message: str
 ) -> None:
-    made = component or b"\0asm\x0d\0\x01\0\x01" + manifest.encode({"callbacks": ["on_log"]})
+    made = component or b"\0asm\x0d\0\x01\0\x01" + manifest.encode({"callbacks": ["on_log"], "modules": []})
 
     def componentize(*_: object) -> bytes:
         return made

@@ -32,8 +32,8 @@ def heap(*chunks: tuple[int, bool]) -> bytearray:
     return memory
 
 
-def live(memory: bytes, layout: Layout) -> bytearray:
-    return memory_of(live_segments([(0, memory)], SIZE, layout))
+def live(memory: bytes | bytearray, layout: Layout) -> bytearray:
+    return memory_of(live_segments([(0, bytes(memory))], SIZE, layout))
 
 
 @given(st.lists(st.tuples(st.integers(0, SIZE - 400), st.binary(max_size=300)), max_size=8))
@@ -83,3 +83,16 @@ def test_flags_that_contradict_each_other_are_not_understood() -> None:
 def test_a_chunk_that_reaches_beyond_the_memory_is_not_understood() -> None:
     memory = heap((64, False), (0xFFFF8, True))[: HEAP + 200]
     assert live(memory, Layout(heap=HEAP)) == bytearray(memory) + bytes(SIZE - len(memory))
+
+
+def test_the_code_of_frozen_modules_that_were_imported_is_forgotten() -> None:
+    memory = bytearray(SIZE)
+    memory[0x100:0x105] = b"here\0"
+    memory[0x110:0x116] = b"there\0"
+    memory[0x200:0x240] = b"\xaa" * 0x40
+    memory[0x300:0x310] = struct.pack("<4I", 0x100, 0x200, 0x20, 0)
+    memory[0x310:0x320] = struct.pack("<4I", 0x110, 0x220, 0x20, 0)
+    memory[0x400:0x404] = struct.pack("<I", 0x300)
+    expected = memory.copy()
+    expected[0x200:0x220] = bytes(0x20)
+    assert live(memory, Layout(frozen=(0x400,), loaded=frozenset({"here", "elsewhere"}))) == expected

@@ -131,7 +131,9 @@ def _link(component: bytes, inputs: Inputs, cache: Cache) -> bytes:
     found = manifest.find(component)
     if found is None:
         raise LinkError("the snapshot holds no manifest: was the component made from proxy_wasm.guest.app?")
-    options = LinkOptions(tuple(found["callbacks"]), inputs.strip, {SECTION: inputs.provenance.section()})
+    options = LinkOptions(
+        tuple(found["callbacks"]), tuple(found["modules"]), inputs.strip, {SECTION: inputs.provenance.section()}
+    )
     try:
         return link(component, options, _Frames(cache))
     except MalformedError as error:

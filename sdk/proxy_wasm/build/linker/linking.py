@@ -36,6 +36,9 @@ from proxy_wasm.build.wasm.module import (
     read_module,
 )
 
+_LIBPYTHON = "libpython3.14.so"
+_FROZEN_TABLES = ("_PyImport_FrozenBootstrap", "_PyImport_FrozenStdlib")
+
 
 class FrameCache(Protocol):
     """Where finished frames are kept from one link to the next; it may forget any of them at any time."""
@@ -55,6 +58,8 @@ class LinkOptions:
 
     callbacks: tuple[str, ...] | None = None
     """Callbacks to export, names without prefix; `None` for all that the component exports."""
+    loaded_modules: tuple[str, ...] = ()
+    """Python modules that were imported before the snapshot was taken."""
     strip: bool = False
     """Leave out the `name` section, by which proxies print function names in a trap's backtrace."""
     custom_sections: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
@@ -227,7 +232,13 @@ class _Linker:
         """Where the stack and the heap lie, as wit-component's linking of dynamic libraries laid them out."""
         low, pointer = self._address("__stack_low"), self._address("__stack_pointer")
         stack_area = None if low is None or pointer is None else (low, pointer)
-        return snapshot.Layout(stack_area, self._address("__heap_base"))
+        tables = [self._address(f"{_LIBPYTHON}:{name}") for name in _FROZEN_TABLES]
+        return snapshot.Layout(
+            stack_area,
+            self._address("__heap_base"),
+            tuple(table for table in tables if table is not None),
+            frozenset(self.options.loaded_modules),
+        )
 
     def _address(self, name: str) -> int | None:
         """The constant that a global of that name is initialized with; `None` where there is none."""

@@ -1,12 +1,13 @@
 """The snapshot: what the memory holds when a VM starts, without what nothing will ever read.
 
 Every VM of every worker gets a copy of all data segments, and proxies keep the module itself several times; so what counts is how many bytes
-the segments have and how many pages of memory they touch. Three kinds of bytes are dead:
+the segments have and how many pages of memory they touch. Four kinds of bytes are dead:
 
 - The stack below the stack pointer: frames of calls that returned before the snapshot was taken.
 - Free blocks of the heap, full of what was read, parsed and thrown away. CPython takes its objects from wasi-libc's `malloc`, which is
   Doug Lea's: chunks follow each other from `__heap_base` on, each with its size and two flags in a header. Of a free chunk only links in its
   first bytes are ever read, and the copy of its size at its end, which belongs to the next chunk's header.
+- The code of modules that are frozen into CPython and were imported already: nothing imports them a second time.
 - Zeros, which a memory begins with anyway.
 
 A heap that does not look as described to its last chunk is left as it is.
@@ -28,6 +29,9 @@ _TREE_CHUNK = 256
 _LINKS, _TREE_LINKS = 16, 32
 """Bytes of a free chunk, its header included, that `malloc` reads."""
 
+_FROZEN = 16
+"""Bytes of an entry in a table of frozen modules."""
+
 _ZEROS = re.compile(rb"\x00{32,}")
 """Shorter runs are not worth what a segment more takes: some nine bytes in the module, and a few words in each of the host's tables."""
 
@@ -40,6 +44,10 @@ class Layout:
     """From the stack's end to the stack pointer: the stack grows down."""
     heap: int | None = None
     """Where the heap begins."""
+    frozen: tuple[int, ...] = ()
+    """Where the pointers to CPython's tables of frozen modules are."""
+    loaded: frozenset[str] = frozenset()
+    """The names of modules that were imported."""
 
 
 def live_segments(segments: Iterable[tuple[int, bytes]], size: int, layout: Layout) -> list[tuple[int, bytes]]:
@@ -52,7 +60,23 @@ def live_segments(segments: Iterable[tuple[int, bytes]], size: int, layout: Layo
         memory[low:pointer] = bytes(pointer - low)
     if layout.heap is not None:
         _empty_free_chunks(memory, layout.heap)
+    for table in layout.frozen:
+        _empty_frozen_modules(memory, table, layout.loaded)
     return _split(memory)
+
+
+def _empty_frozen_modules(memory: bytearray, pointer: int, loaded: frozenset[str]) -> None:
+    """Empty the code of frozen modules. Source: CPython, `struct _frozen` in Include/cpython/import.h: name, code, size, whether it is a package."""
+    entry = _word(memory, pointer)
+    while name := _word(memory, entry):
+        code, size = _word(memory, entry + 4), _word(memory, entry + 8)
+        if memory[name : memory.index(0, name)].decode("ascii", "replace") in loaded:
+            memory[code : code + size] = bytes(size)
+        entry += _FROZEN
+
+
+def _word(memory: bytearray, address: int) -> int:
+    return int.from_bytes(memory[address : address + 4], "little")
 
 
 def _empty_free_chunks(memory: bytearray, heap: int) -> None:
