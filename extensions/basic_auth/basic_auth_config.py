@@ -8,7 +8,6 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import cast
 
 from basic_auth_paths import literal
 
@@ -287,6 +286,17 @@ _SETTINGS = ("basic_auth_rules", "realm", "forward_username_header", "remove_aut
 _RULE = ("hosts", "prefix", "exact", "suffix", "regex", "request_methods", "credentials")
 
 
+# `cast` would say the same, but `typing` would be part of every VM for it.
+
+
+def _mapping(value: object) -> Mapping[str, object] | None:
+    return value if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType] - it comes from JSON
+
+
+def _array(value: object) -> Sequence[object] | None:
+    return value if isinstance(value, list) else None  # pyright: ignore[reportUnknownVariableType] - it comes from JSON
+
+
 class _Fields:
     """The fields of one JSON object; every error names the path of the field."""
 
@@ -294,10 +304,11 @@ class _Fields:
 
     def __init__(self, value: object, place: str, known: tuple[str, ...]) -> None:
         self.place = place
-        if not isinstance(value, dict):
+        values = _mapping(value)
+        if values is None:
             msg = f"{place or 'configuration'}: must be an object, is {_kind(value)}"
             raise ConfigurationError(msg)
-        self.values = cast("Mapping[str, object]", value)
+        self.values = values
         for key in self.values:
             if key not in known:
                 raise self.error(key, f"is not known, {', '.join(known)} are")
@@ -317,9 +328,9 @@ class _Fields:
     def items(self, key: str, *, at_least_one: bool = False) -> Iterator[tuple[str, object]]:
         """The path and the value of each entry of an array."""
         array = self.values.get(key, [])
-        if not isinstance(array, list):
+        entries = _array(array)
+        if entries is None:
             raise self.error(key, f"must be an array, is {_kind(array)}")
-        entries = cast("list[object]", array)
         if at_least_one and not entries:
             raise self.error(key, "needs at least one entry")
         return ((f"{self._path(key)}[{index}]", entry) for index, entry in enumerate(entries))
