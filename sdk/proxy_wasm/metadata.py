@@ -3,8 +3,9 @@
 Source: Envoy, api/envoy/config/core/v3/base.proto.
 """
 
+from collections import namedtuple
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from proxy_wasm.protobuf import Json, Message, decode_struct
 
@@ -50,9 +51,16 @@ class Metadata(Mapping[str, Fields]):
 _FILTER_METADATA = 1
 
 
-class Locality(NamedTuple):
-    """Where something runs; a part that is not known is empty."""
+if TYPE_CHECKING:
+    from typing import NamedTuple
 
-    region: str
-    zone: str
-    sub_zone: str
+    class Locality(NamedTuple):
+        """Where something runs; a part that is not known is empty."""
+
+        region: str
+        zone: str
+        sub_zone: str
+else:
+    # Without what evaluates annotations, and `ast` with it, in every VM.
+    Locality = namedtuple("Locality", ("region", "zone", "sub_zone"))  # noqa: PYI024 - as above
+    Locality.__doc__ = "Where something runs; a part that is not known is empty."

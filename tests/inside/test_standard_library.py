@@ -76,3 +76,28 @@ def test_random_numbers_differ_from_vm_to_vm_and_from_start_to_start(start_proxy
 @pytest.mark.hosts("wasm", "envoy")
 def test_nothing_of_the_machine_that_built_the_module_shows(probe: Proxy) -> None:
     assert result(probe, "surroundings") == {"environ": {}, "argv": [], "exists": False, "cwd": "/"}
+
+
+def test_what_an_author_wrote_keeps_its_docstrings_and_annotations(probe: Proxy) -> None:
+    assert result(probe, "own docstring") == "Kept, since an author may read it."
+    assert result(probe, "own annotations") == ["return"]
+
+
+def test_tracebacks_tell_lines_of_the_standard_library(probe: Proxy) -> None:
+    frames = result(probe, "lines of the library")
+    assert [name for name, _ in frames] == ["lines_of_the_library", "loads", "decode", "raw_decode"]
+    assert all(has_line for _, has_line in frames)
+
+
+def test_generic_classes_can_be_named_with_their_plugins_class(probe: Proxy) -> None:
+    assert result(probe, "generic classes") == ["Own", "HttpContext"]
+
+
+@pytest.mark.hosts("wasm", "envoy")
+def test_standard_input_is_at_its_end(probe: Proxy) -> None:
+    assert result(probe, "input ends") == ["", True]
+
+
+def test_annotations_can_be_asked_for_at_run_time(probe: Proxy) -> None:
+    assert result(probe, "dispatch by annotation") == "int object"
+    assert result(probe, "hints of a function") == ["<class 'int'>", "str | None", "<class 'NoneType'>"]

@@ -31,6 +31,7 @@ from proxy_wasm.failures import report
 from proxy_wasm.guest import hostcalls as imported
 from proxy_wasm.guest import manifest, serving, sources
 
+imports.end_of_sdk()
 plugin_classes = plugins.load(PLUGINS)
 callbacks = used_callbacks()
 

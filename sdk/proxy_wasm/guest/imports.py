@@ -7,11 +7,13 @@ their folders (`proxy_wasm.guest.sources`). Afterwards there is no file system: 
 
 import codecs
 import sys
-from collections.abc import Iterable
-from importlib import import_module
-from types import ModuleType
 
-from proxy_wasm.guest import sources
+from proxy_wasm.guest import compiling, sources
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import ModuleType
 
 _STAND_INS = f"{__file__.rpartition('/')[0]}/stand_ins"
 
@@ -20,10 +22,17 @@ _COMPANIONS = {
     "datetime": ("_strptime",),
     "encodings": ("encodings.ascii", "encodings.latin_1"),
     "json": tuple(f"encodings.utf_{name}" for name in ("8_sig", "16", "16_be", "16_le", "32", "32_be", "32_le")),
-    "pickle": ("_compat_pickle",),
+    "pickle": ("_compat_pickle", "typing"),
+    "traceback": ("ast",),
     "uuid": ("hashlib",),
 }
 """What modules of the standard library import no sooner than in some function."""
+
+_ANNOTATION_NAMES = frozenset(
+    ("ForwardRef", "get_annotations", "get_type_hints", "signature", "singledispatch", "singledispatchmethod")
+)
+_ANNOTATION_MODULES = ("typing", "annotationlib")
+"""What these functions and classes of the standard library import; too large to be there where no function of an extension names them."""
 
 _RUNTIME = (
     "componentize_py_async_support.futures",
@@ -37,6 +46,10 @@ _RUNTIME = (
 sys.path.insert(0, _STAND_INS)
 sources.name_files()
 
+from importlib import import_module  # noqa: E402 - compiled as `sources` has it
+
+sys.modules["typing"] = import_module("proxy_wasm.guest.typing_names")
+
 
 def import_world() -> None:
     """Import the generated module `wit_world` without `dataclasses`, which it imports but makes no use of in this world.
@@ -46,7 +59,7 @@ def import_world() -> None:
     if "dataclasses" in sys.modules:
         import_module("wit_world")
         return
-    stand_in = ModuleType("dataclasses")
+    stand_in = type(sys)("dataclasses")
     setattr(stand_in, "dataclass", _undecorated)  # noqa: B010 - a type checker knows the attributes of a module
     sys.modules["dataclasses"] = stand_in
     try:
@@ -59,11 +72,16 @@ def _undecorated(decorated: type | None = None, **_options: bool) -> object:
     return decorated or _undecorated
 
 
+def end_of_sdk() -> None:
+    """From now on `typing` is the standard library's."""
+    del sys.modules["typing"]
+
+
 class _NothingElse:
     """The last finder: says why a module is not there."""
 
     @staticmethod
-    def find_spec(name: str, path: Iterable[str] | None = None, target: ModuleType | None = None) -> None:
+    def find_spec(name: str, path: "Iterable[str] | None" = None, target: "ModuleType | None" = None) -> None:
         """Never finds anything; raises `ModuleNotFoundError`."""
         del path, target
         msg = (
@@ -89,8 +107,12 @@ def end() -> None:
         if name in sys.modules:
             for companion in companions:
                 import_module(companion)
+    if not _ANNOTATION_NAMES.isdisjoint(compiling.names_of_authors()):
+        for name in _ANNOTATION_MODULES:
+            import_module(name)
     sys.path.remove(_STAND_INS)
     sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, "__name__", "") != "PathFinder"]
     sys.meta_path.append(_NothingElse)
     sys.path_importer_cache.clear()
     codecs.register(_unknown_encoding)
+    compiling.forget()

@@ -6,7 +6,8 @@ import posix
 import sys
 import time
 from importlib import import_module
-from typing import NoReturn
+from io import BufferedReader, TextIOWrapper
+from typing import Any, NoReturn
 
 NO_DEBUGGER = (
     "breakpoint(): a compiled filter has no terminal for a debugger; run it natively, as `pytest -s --proxy-hosts native` and "
@@ -21,6 +22,7 @@ _sleep_for_no_time = time.sleep
 def adapt() -> None:
     """Change the interpreter; before the author's modules are imported, which may keep what they find."""
     _write_lines()
+    _read_little()
     for module in (posix, os):
         _set(module, "_exit", _exit)
         _set(module, "abort", _abort)
@@ -39,6 +41,15 @@ def _write_lines() -> None:
     """Write whole lines, each of which becomes one message: componentize-py makes `print("a", "b")` four writes."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace", line_buffering=True, write_through=False)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] - it is a TextIOWrapper
+
+
+def _read_little() -> None:
+    """Give standard input, which is at its end, a buffer of less than Python's 128 KiB."""
+    stream: Any = vars(sys)["stdin"]
+    if isinstance(sys.stdin, TextIOWrapper):
+        encoding, errors = stream.encoding, stream.errors
+        buffer: Any = BufferedReader(stream.detach().detach(), 16)
+        sys.stdin = sys.__stdin__ = TextIOWrapper(buffer, encoding, errors)  # pyright: ignore[reportAttributeAccessIssue] - Python's own name for it
 
 
 # The originals of the following end the VM, and with it every stream of the proxy's worker.

@@ -5,41 +5,56 @@ compiled under the name that its file has in its folder: `greeter.py`, `greeting
 any more when a traceback is made.
 """
 
-import linecache
 import sys
-from collections.abc import Iterable
-from importlib import import_module
-from typing import Any
+
+from proxy_wasm.guest import compiling
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import CodeType
+    from typing import Any
 
 _FOLDERS = ("/1", "/2")
 
 # What `importlib.machinery` has, which would be one more module in every VM.
-_machinery: Any = import_module("_frozen_importlib_external")
+_machinery: "Any" = sys.modules["_frozen_importlib_external"]
 
 
 class _Loader(_machinery.SourceFileLoader):
     """Compiles a module under its file's name in its folder."""
 
-    def source_to_code(self, data: object, path: str, *arguments: object, **options: object) -> object:
+    def source_to_code(self, data: object, path: str, *arguments: object, **options: object) -> "CodeType":
         return super().source_to_code(data, _name(path), *arguments, **options)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - as above
 
 
-def _finder(folder: str) -> Any:  # noqa: ANN401 - as above
-    """A hook of the import system: finds modules in the folders whose files have names of their own, packages in there too."""
-    if not folder.startswith(_FOLDERS):
-        raise ImportError
-    return _machinery.FileFinder(folder, (_Loader, [".py"]))
+class _SlimLoader(_machinery.SourceFileLoader):
+    """Compiles a module that is not the author's."""
+
+    def source_to_code(self, *arguments: object, **options: object) -> "CodeType":
+        return compiling.slim(super().source_to_code(*arguments, **options))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] - as above
+
+
+def _finder(folder: str) -> "Any":  # noqa: ANN401 - as above
+    """A hook of the import system: finds modules in all folders that sources are in, packages in there too."""
+    if f"{folder}/".startswith(compiling.SLIM):
+        return _machinery.FileFinder(folder, (_SlimLoader, [".py"]))
+    if folder.startswith(_FOLDERS):
+        return _machinery.FileFinder(folder, (_Loader, [".py"]))
+    raise ImportError
 
 
 def name_files() -> None:
-    """From now on name files as their authors do; before the first of the extension's modules is imported."""
+    """From now on name files as their authors do, and compile what is not theirs without what nobody asks for; before anything is imported."""
     sys.path_hooks.insert(0, _finder)
-    for folder in _FOLDERS:
-        sys.path_importer_cache.pop(folder, None)
+    sys.path_importer_cache.clear()
+    sys.dont_write_bytecode = True
 
 
-def keep(plugin_modules: Iterable[str]) -> None:
+def keep(plugin_modules: "Iterable[str]") -> None:
     """Keep the sources of an extension's own modules, those in the folders of `plugin_modules`, where tracebacks look for them."""
+    import linecache  # noqa: PLC0415 - after `name_files`
+
     folders = {_folder(name) for name in plugin_modules}
     for name in list(sys.modules):
         path = _path(name)

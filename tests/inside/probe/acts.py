@@ -8,6 +8,7 @@ import base64
 import dataclasses
 import datetime
 import decimal
+import functools
 import hashlib
 import hmac
 import io
@@ -24,6 +25,8 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
+import typing
 import urllib.parse
 import uuid
 import warnings
@@ -31,6 +34,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from proxy_wasm import HttpContext, PluginContext
 from proxy_wasm.abi import hostcalls
 
 ERRORS_AT_IMPORT = sys.stderr
@@ -373,3 +377,60 @@ MEMORY: dict[str, Callable[[], Any]] = {
 }
 for _name, _function in MEMORY.items():
     ACTS[f"allocate {_name}"] = _function
+
+
+# What compiled modules keep
+
+
+@act
+def own_docstring() -> str | None:
+    """Kept, since an author may read it."""
+    return own_docstring.__doc__
+
+
+@act
+def own_annotations() -> list[str]:
+    return sorted(own_annotations.__annotations__)
+
+
+@act
+def lines_of_the_library() -> list[tuple[str, bool]]:
+    try:
+        return json.loads("{")
+    except ValueError as error:
+        return [(frame.name, bool(frame.lineno)) for frame in traceback.extract_tb(error.__traceback__)]
+
+
+@act
+def generic_classes() -> list[str]:
+    class Own(HttpContext[PluginContext]): ...
+
+    return [base.__name__ for base in Own.__mro__[:2]]
+
+
+@act
+def input_ends() -> list[object]:
+    try:
+        return [sys.stdin.read(), sys.stdin is sys.__stdin__]
+    except OSError as error:
+        return [type(error).__name__, sys.stdin is sys.__stdin__]
+
+
+@act
+def dispatch_by_annotation() -> str:
+    @functools.singledispatch
+    def kind(value: object) -> str:
+        return "object"
+
+    @kind.register
+    def _(value: int) -> str:
+        return "int"
+
+    return f"{kind(1)} {kind('')}"
+
+
+@act
+def hints_of_a_function() -> list[str]:
+    def annotated(number: "int", text: "str | None") -> None: ...
+
+    return [str(hint) for hint in typing.get_type_hints(annotated).values()]

@@ -228,10 +228,18 @@ class _Linker:
                     return unit.globals[index]
         return None
 
-    def _layout(self) -> snapshot.Layout:
-        """Where the stack and the heap lie, as wit-component's linking of dynamic libraries laid them out."""
+    def _layout(self, program: Program) -> snapshot.Layout:
+        """Where the stack and the heap lie, as wit-component's linking of dynamic libraries laid them out.
+
+        The linker's own constants lie at the stack's far end.
+        """
         low, pointer = self._address("__stack_low"), self._address("__stack_pointer")
-        stack_area = None if low is None or pointer is None else (low, pointer)
+        own = [
+            address + segment.end - segment.start
+            for unit, segment, address in program.segments
+            if unit is program.units[-1]
+        ]
+        stack_area = None if low is None or pointer is None else (max([low, *own]), pointer)
         tables = [self._address(f"{_LIBPYTHON}:{name}") for name in _FROZEN_TABLES]
         return snapshot.Layout(
             stack_area,
@@ -257,7 +265,7 @@ class _Linker:
         live = snapshot.live_segments(
             ((address, unit.module.data[segment.start : segment.end]) for unit, segment, address in program.segments),
             program.memory.minimum * snapshot.PAGE,
-            self._layout(),
+            self._layout(program),
         )
         segments = [
             b"\0\x41" + binary.signed(_signed32(address)) + b"\x0b" + u32(len(contents)) + contents
