@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test lint types bench images schemas clean
+.PHONY: help demo test lint types bench peers images schemas clean
 
 help:
 	@echo "make demo    requests through a real Envoy with extensions/basic_auth in it"
@@ -13,6 +13,7 @@ help:
 	@echo "make lint    ruff: rules and formatting"
 	@echo "make types   pyright, strict"
 	@echo "make bench   how long builds and requests take"
+	@echo "make peers   what Python filters cost Envoy beside Lua, Go, C and servers that Envoy asks; PEERS_ARGS=... for options"
 	@echo "make images REGISTRY=ghcr.io/acme   push an image of each extension; IMAGE_ARGS=... for options of proxy-wasm push"
 	@echo "make schemas get the schemas that platforms publish, against which tests hold manifests"
 	@echo "make clean   remove everything that was made, the virtual environment too"
@@ -34,7 +35,12 @@ types: $(INSTALLED)
 	$(BIN)/pyright
 
 bench: $(INSTALLED)
+	-$(BIN)/python -m pip install --quiet --group peers
 	$(BIN)/python -m benchmarks
+
+peers: $(INSTALLED)
+	-$(BIN)/python -m pip install --quiet --group peers
+	$(BIN)/python -m benchmarks.peers $(PEERS_ARGS)
 
 images: $(INSTALLED)
 	$(BIN)/python scripts/publish_images.py $(REGISTRY) $(IMAGE_ARGS)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 def main() -> int:
     """Run them with their defaults."""
-    programs = sorted(path for path in Path(__file__).parent.glob("*.py") if path.name != Path(__file__).name)
+    folder = Path(__file__).parent
+    programs = {path.stem: [str(path)] for path in folder.glob("*.py") if path.name != Path(__file__).name}
+    programs |= {path.parent.name: ["-m", f"benchmarks.{path.parent.name}"] for path in folder.glob("*/__main__.py")}
     missed = False
-    for program in programs:
-        print(f"== {program.stem}", flush=True)
-        missed |= subprocess.run([sys.executable, str(program)], check=False).returncode != 0
+    for name, arguments in sorted(programs.items()):
+        print(f"== {name}", flush=True)
+        missed |= subprocess.run([sys.executable, *arguments], cwd=folder.parent, check=False).returncode != 0
     return int(missed)
 
 

@@ -1,0 +1,83 @@
+"""The page of the documentation that shows a run: `docs/performance.md`."""
+
+from collections.abc import Iterator
+
+from benchmarks.peers.results import Results
+from benchmarks.peers.table import Rows, tables
+from benchmarks.peers.targets import judge
+
+_HEAD = """\
+# Performance
+
+<!-- Written by `python -m benchmarks.peers --page`; changes made by hand are lost. -->
+
+What filters in Python cost a real Envoy, beside what else does the same work: Envoy's Lua filter, a filter in Go (the official SDK), one in C (what is
+possible at best), Envoy's own filter where there is one, and what Python is used for without this project, servers that Envoy asks: HTTP ext_authz with
+aiohttp and uvloop, and ext_proc with grpc.aio. The sources are in
+[benchmarks/peers](../benchmarks/peers/filters).
+"""
+
+_MEANING = """\
+## What the figures mean
+
+- Each peer has an Envoy of its own with one worker, and all pass requests with twelve headers on to one more, which answers at once.
+- **CPU** is the CPU time of Envoy and of the server that it asks, together, for each request under full load; **added** is that less the CPU of the Envoy without a
+  filter in the same round. Rounds measure the peers one after the other, in an order that rotates; what is shown are medians of the rounds.
+- **p50, p90, p99** are latencies at a fixed rate far below what the peers can take, counted from when a request was due.
+- **/ ours** is how many times the CPU that the Python filter adds a peer adds.
+- Each peer's work was checked before it was measured: the upstream gets the header, the user or the changed body, and requests that have to be refused are.
+- Nobody gets an easier work, but they are not all the same: Lua and C compare passwords as they are where Python and Go hash them, Lua and the servers count no metrics, and of
+  paths Python resolves every reading, Lua, Go and the servers one.
+- A callout's `no filter` passes the request on without asking anybody, so that what is added is the callout's cost, too.
+"""
+
+_REPEAT = """\
+## How to repeat it
+
+On a quiet machine with Linux, in a clone; peers that are not installed are left out, and named:
+
+```shell
+make peers PEERS_ARGS='--json peers.json'
+make peers PEERS_ARGS='--work basic_auth,start --only python,lua --rounds 3'
+make peers PEERS_ARGS='--work requests --requests 1000000'
+```
+
+`--json` keeps a run, `--before` shows an earlier one beside it, and `--page` writes this page.
+"""
+
+
+def markdown(results: Results, before: Results | None, plot: str) -> str:
+    """The page, which shows the picture in the file `plot`."""
+    return "\n".join([_HEAD, *_body(results, before, plot), _REPEAT])
+
+
+def _body(results: Results, before: Results | None, plot: str) -> Iterator[str]:
+    found = list(tables(results, before))
+    if judge(results):
+        title, rows = found.pop()
+        yield f"## {title.capitalize()}\n"
+        yield from _table(rows)
+        yield ""
+    yield f"![What each peer adds]({plot})\n"
+    yield _MEANING
+    options = results.options
+    yield "## Measured\n"
+    yield f"- Machine: {results.machine}."
+    yield f"- With: {results.software}."
+    yield f"- {options['rounds']} rounds, {options['seconds']:g} s of load for each peer and work; latencies at {options['rate']:g} requests a second or less."
+    if before is not None:
+        yield f"- Before: {before.machine}, {before.options['rounds']} rounds of {before.options['seconds']:g} s."
+    yield from (f"- Left out: {line}." for line in results.left_out)
+    yield ""
+    for title, rows in found:
+        yield f"### {title}\n"
+        yield from _table(rows)
+        yield ""
+
+
+def _table(rows: Rows) -> Iterator[str]:
+    headings, *others = rows
+    yield f"| {' | '.join(headings)} |"
+    yield "|---|" + "---:|" * (len(headings) - 1)
+    for row in others:
+        yield f"| {' | '.join(row)} |"
