@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.peers import flatness, page, plot, results, rounds, starting, table, targets
 from benchmarks.peers.contenders import GO, LUA, NONE, PEERS, PYTHON, C
 from benchmarks.peers.machine import machine, software
-from benchmarks.peers.modules import Modules, NotBuilt
+from benchmarks.peers.modules import ModuleMissing, Modules
 from benchmarks.peers.proxies import Scene, WorkFailed, missing
 from benchmarks.peers.results import Results, ResultsUnreadable
 from benchmarks.peers.works import WORKS
@@ -36,7 +36,7 @@ def main() -> int:
     try:
         before = results.load(arguments.before) if arguments.before else None
         found = results.load(arguments.results) if arguments.results else _measure(arguments)
-    except (ResultsUnreadable, BenchError, BuildError, EnvoyError, NotBuilt, WorkFailed) as error:
+    except (ResultsUnreadable, BenchError, BuildError, EnvoyError, ModuleMissing, WorkFailed) as error:
         print(error, file=sys.stderr)
         return 2
     if arguments.json:
@@ -105,14 +105,15 @@ def _measure(arguments: argparse.Namespace) -> Results:
         modules = Modules(Path(folder), arguments.modules)
         works = [work for work in parts if work in WORKS]
         rounds.measure(found, scene, modules, peers, works, _progress)
-        for part, measure, those in (
-            (START, starting.measure, (NONE, PYTHON, LUA, GO, C)),
-            (REQUESTS, flatness.over_requests, (NONE, PYTHON)),
-            (STREAMS, flatness.over_streams, (NONE, PYTHON)),
-            (HEADERS, flatness.over_headers, (NONE, PYTHON, GO)),
+        for part, work, measure, those in (
+            (START, starting.WORK, starting.measure, (NONE, PYTHON, LUA, GO, C)),
+            (REQUESTS, flatness.WORK, flatness.over_requests, (NONE, PYTHON)),
+            (STREAMS, flatness.WORK, flatness.over_streams, (NONE, PYTHON)),
+            (HEADERS, flatness.WORK, flatness.over_headers, (NONE, PYTHON, GO)),
         ):
             if part in parts:
-                measure(found, scene, modules, [name for name in those if name in peers], _progress)
+                able = [name for name in those if name in peers and rounds.is_built(found, modules, name, work)]
+                measure(found, scene, modules, able, _progress)
     return found
 
 

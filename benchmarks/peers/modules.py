@@ -17,7 +17,11 @@ _GO = {"GOOS": "wasip1", "GOARCH": "wasm", "CGO_ENABLED": "0"}
 
 
 class NotBuilt(Exception):  # noqa: N818 - says what happened
-    """A module that cannot be built here; the message says why."""
+    """A module of another language than Python that cannot be built here; the message says why."""
+
+
+class ModuleMissing(Exception):  # noqa: N818 - says what happened
+    """A module that was said to be built already is not there."""
 
 
 class Modules:
@@ -32,7 +36,11 @@ class Modules:
         self._built: dict[tuple[str, str], Path] = {}
 
     def of(self, language: str, work: str) -> Path:
-        """The module of a work in `python`, `go` or `c`; raises `NotBuilt` where its compiler fails."""
+        """The module of a work in `python`, `go` or `c`.
+
+        Raises `NotBuilt` where the compiler of another language than Python fails, `ModuleMissing` where a Python module that should be
+        ready is not there, a `BuildError` where it cannot be built.
+        """
         found = self._built.get((language, work))
         if found is None:
             make = {"python": self._python, "go": self._go, "c": self._c}[language]
@@ -43,7 +51,7 @@ class Modules:
         if self._ready is not None:
             path = self._ready / f"{work}.wasm"
             if not path.exists():
-                raise NotBuilt(f"{path} does not exist")
+                raise ModuleMissing(f"{path}: there is no such module; build {work} and put it there")
             return path
         return build(ROOT / "extensions" / work if work == BASIC_AUTH else FILTERS / "python" / work).path
 

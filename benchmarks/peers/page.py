@@ -22,7 +22,7 @@ _MEANING = """\
 
 - Each peer has an Envoy of its own with one worker, and all pass requests with twelve headers on to one more, which answers at once.
 - **CPU** is the CPU time of Envoy and of the server that it asks, together, for each request under full load; **added** is that less the CPU of the Envoy without a
-  filter in the same round. Rounds measure the peers one after the other, in an order that rotates; what is shown are medians of the rounds.
+  filter in the same round. Rounds measure the peers one after the other, in an order that rotates, and no filter twice; what is shown are medians of the rounds.
 - **p50, p90, p99** are latencies at a fixed rate far below what the peers can take, counted from when a request was due.
 - **/ ours** is how many times the CPU that the Python filter adds a peer adds.
 - Each peer's work was checked before it was measured: the upstream gets the header, the user or the changed body, and requests that have to be refused are.

@@ -48,7 +48,7 @@ def svg(results: Results, before: Results | None) -> str:
         parts += _drawn(group, top)
         top += _TITLE + _LINE * len(group.bars) + _GAP
     height = top + _MARGIN
-    note = "Added by each peer to an Envoy without a filter; less is better."
+    note = "CPU and memory: what each peer adds to an Envoy without a filter. Less is better."
     if before is not None:
         note += " Outlined: the Python filter before."
     return "\n".join(

@@ -1,7 +1,12 @@
-"""What each work costs each peer: rounds in which all of them are measured, one after the other."""
+"""What each work costs each peer: rounds in which all of them are measured, one after the other.
 
+All of them are compared with the Envoy without a filter, which is therefore measured twice in each round, at two places of the order.
+"""
+
+import statistics
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 from benchmarks.peers.contenders import NONE, PEERS
 from benchmarks.peers.modules import Modules, NotBuilt
@@ -9,8 +14,6 @@ from benchmarks.peers.proxies import Proxy, Scene
 from benchmarks.peers.results import PERCENTILES, Cell, Results
 from benchmarks.peers.schedule import latencies, percentile
 from benchmarks.peers.works import WORKS, Work
-
-from proxy_wasm.build import BuildError
 
 Progress = Callable[[str], None]
 LEAST_REQUESTS = {"p50": 5, "p90": 10, "p99": 100}
@@ -25,13 +28,13 @@ def measure(
     works: Sequence[str],
     progress: Progress,
 ) -> None:
-    """Fill in the cells; what cannot be built or does not do its work is left out, and named."""
+    """Fill in the cells; what cannot be built here is left out, and named."""
     rounds, seconds, rate = (results.options[name] for name in ("rounds", "seconds", "rate"))
     with ExitStack() as stack:
         planned: dict[str, list[tuple[Proxy, Cell]]] = {work: [] for work in works}
         for name in peers:
             done = [WORKS[work] for work in works if name == NONE or name in WORKS[work].peers]
-            done = [work for work in done if _can_be_built(results, modules, name, work)]
+            done = [work for work in done if is_built(results, modules, name, work)]
             if not done:
                 continue
             progress(f"starting Envoy: {PEERS[name].title}")
@@ -42,29 +45,56 @@ def measure(
         for number in range(rounds):
             for name, cells in planned.items():
                 progress(f"round {number + 1} of {rounds}: {name}")
-                turn = number % max(1, len(cells))
-                for proxy, cell in cells[turn:] + cells[:turn]:
-                    _measure_one(proxy, cell, seconds, rate)
+                _measure_round(cells, number, seconds, rate)
     results.cells += [cell for cells in planned.values() for _, cell in cells]
 
 
-def _can_be_built(results: Results, modules: Modules, peer: str, work: Work) -> bool:
+def is_built(results: Results, modules: Modules, peer: str, work: Work) -> bool:
+    """Whether a peer's module for a work can be built here; if not, that is entered in `results`."""
     try:
         PEERS[peer].filters(work, modules)
-    except (NotBuilt, BuildError) as error:
-        results.left_out.append(f"{PEERS[peer].title}, {work.name}: {error}")
+    except NotBuilt as error:
+        line = f"{PEERS[peer].title}, {work.folder}: {error}"
+        if line not in results.left_out:
+            results.left_out.append(line)
         return False
     return True
 
 
-def _measure_one(proxy: Proxy, cell: Cell, seconds: float, rate: float) -> None:
-    work = WORKS[cell.work]
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """One measurement of one peer doing one work."""
+
+    cpu: float
+    rate: float
+    latencies: list[float]
+
+
+def _measure_round(cells: list[tuple[Proxy, Cell]], number: int, seconds: float, rate: float) -> None:
+    turn = number % len(cells)
+    order = cells[turn:] + cells[:turn]
+    (base,) = (pair for pair in cells if pair[1].peer == NONE)
+    order.insert((order.index(base) + len(cells) // 2 + 1) % (len(cells) + 1), base)
+    samples: dict[str, list[_Sample]] = {}
+    for proxy, cell in order:
+        samples.setdefault(cell.peer, []).append(_sample(proxy, WORKS[cell.work], seconds, rate))
+    for _, cell in cells:
+        _enter(cell, samples[cell.peer])
+
+
+def _sample(proxy: Proxy, work: Work, seconds: float, rate: float) -> _Sample:
     cpu, requests = proxy.cost(work.name, work.wire, seconds)
-    cell.cpu.append(cpu)
-    cell.rate.append(requests)
     times = latencies(proxy.addresses[work.name], work.wire, rate * work.share_of_rate, seconds)
-    cell.sent = len(times)
-    for name, share in PERCENTILES.items():
-        if len(times) >= LEAST_REQUESTS[name]:
-            cell.latencies.setdefault(name, []).append(percentile(times, share))
     proxy.raise_failures(work.name)
+    return _Sample(cpu, requests, times)
+
+
+def _enter(cell: Cell, samples: Sequence[_Sample]) -> None:
+    """Add a round's value to each list: the mean of its samples."""
+    cell.cpu.append(statistics.fmean(sample.cpu for sample in samples))
+    cell.rate.append(statistics.fmean(sample.rate for sample in samples))
+    cell.sent = len(samples[0].latencies)
+    for name, share in PERCENTILES.items():
+        if cell.sent >= LEAST_REQUESTS[name]:
+            found = statistics.fmean(percentile(sample.latencies, share) for sample in samples)
+            cell.latencies.setdefault(name, []).append(found)

@@ -14,6 +14,7 @@ from benchmarks.peers.works import WORKS
 from proxy_wasm.bench import load
 from proxy_wasm.envoy import send
 
+WORK = WORKS[BASIC_AUTH]
 WORKERS = (1, 2, 4, 8)
 REQUESTS = 4000
 """After which memory is looked at: every worker has had some."""
@@ -35,18 +36,16 @@ def measure(
 
 
 def _start(start: Start, scene: Scene, modules: Modules) -> None:
-    work = WORKS[BASIC_AUTH]
     peer = PEERS[start.peer]
-    peer.filters(work, modules)  # is built, unless it was before
     began = time.perf_counter()
-    with scene.proxy(peer, [work], modules, concurrency=start.workers, checked=False) as proxy:
-        address = proxy.addresses[work.name]
-        reply = send(address, work.wire.data)
+    with scene.proxy(peer, [WORK], modules, concurrency=start.workers, checked=False) as proxy:
+        address = proxy.addresses[WORK.name]
+        reply = send(address, WORK.wire.data)
         elapsed = time.perf_counter() - began
         if reply.message is None or b"200" not in reply.message.start:
             raise WorkFailed(f"{peer.title}, {start.workers} workers: the first request was not let through")
-        load.counted(address, [work.wire, work.wire], REQUESTS)
-        proxy.raise_failures(work.name)
+        load.counted(address, [WORK.wire, WORK.wire], REQUESTS)
+        proxy.raise_failures(WORK.name)
         start.ready.append(elapsed)
         start.resident.append(proxy.resident_bytes)
 

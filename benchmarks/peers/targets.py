@@ -1,10 +1,11 @@
 """What the figures are wanted to be, and whether they are."""
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from benchmarks.peers.contenders import EXT_AUTHZ, GO, LUA, PYTHON
+from benchmarks.peers.flatness import STEPS
 from benchmarks.peers.results import Results
 
 FLAT = 1.2
@@ -96,18 +97,11 @@ def _compressed(results: Results) -> float | None:
 
 def _over_requests(results: Results) -> float | None:
     """The last equal steps beside the first ones."""
-    curve = results.curve("requests", PYTHON)
-    if curve is None:
+    costs = results.added_curve("requests", PYTHON)
+    if not costs:
         return None
-    steps = steps_of(curve.cpu)
-    costs = [curve.cpu[count][0] for count in steps]
-    return ratio(statistics.median(costs[-_ENDS:]), statistics.median(costs[:_ENDS]))
-
-
-def steps_of(cpu: Mapping[int, Sequence[float]]) -> list[int]:
-    """The counts of a curve over requests that are a multiple of the first of its equal steps: a tenth of all."""
-    total = max(cpu)
-    return [count for count in sorted(cpu) if count * 10 >= total]
+    steps = [costs[count] for count in sorted(costs) if count * STEPS >= max(costs)]
+    return ratio(statistics.median(steps[-_ENDS:]), statistics.median(steps[:_ENDS]))
 
 
 def _over_streams(results: Results) -> float | None:
