@@ -161,7 +161,7 @@ WORKS = {
             _document_is_checked,
             _JSON,
             _NO_JSON,
-            0.02,
+            0.01,
             "json_body",
         ),
         Work(
