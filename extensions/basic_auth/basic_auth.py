@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from basic_auth_config import Rule, Settings, host_of, split_credentials
+from basic_auth_memory import Memory
 from basic_auth_paths import LONGEST_PATH, readings
 
 from proxy_wasm import Action, Headers, HttpContext, PluginContext
@@ -19,6 +20,7 @@ class BasicAuth(PluginContext):
 
     def on_configure(self) -> None:
         self.settings = Settings(self.configuration.json() if self.configuration.raw else {})
+        self.memory = Memory()
         self.allowed = self.counter("basic_auth_requests", decision="allowed")
         self.denied = self.counter("basic_auth_requests", decision="denied")
         self.unprotected = self.counter("basic_auth_requests", decision="unprotected")
@@ -31,23 +33,28 @@ class BasicAuthStream(HttpContext[BasicAuth]):
     """Judges one request."""
 
     def on_request_headers(self, headers: Headers, end_of_stream: bool) -> Action | int | None:
-        settings = self.plugin.settings
+        plugin = self.plugin
+        settings = plugin.settings
         try:
-            rules = matching_rules(settings, headers)
-            username = authenticate(rules, headers) if rules else None
+            rules = matching_rules(settings, plugin.memory, headers)
+            username = authenticate(rules, plugin.memory, headers) if rules else None
         except Denied as denied:
             logger.debug("denied: %s", denied)
-            self.plugin.denied.increment()
+            plugin.denied.increment()
             details = f"Request denied by Basic Auth check. {denied}"
             return self.send_local_response(401, headers=[("www-authenticate", settings.challenge)], details=details)
-        if settings.forward_username_header:
-            replace(headers, settings.forward_username_header, username)
+        name = settings.forward_username_header
+        if name:
+            if username is not None:
+                headers[name] = username
+            elif name in headers:  # removing what is not there would make the proxy choose the route again
+                headers.discard(name)
         if username is None:
-            self.plugin.unprotected.increment()
+            plugin.unprotected.increment()
             return None
-        self.plugin.allowed.increment()
+        plugin.allowed.increment()
         if settings.remove_authorization_header:
-            del headers["authorization"]
+            headers.discard("authorization")
         return None
 
 
@@ -55,38 +62,62 @@ class Denied(Exception):  # noqa: N818 - a decision, not an error
     """The request is not let through; the message says why and goes to the response code details."""
 
 
-def matching_rules(settings: Settings, headers: Headers) -> Sequence[Rule]:
+def matching_rules(settings: Settings, memory: Memory, headers: Headers) -> Sequence[Rule]:
     """The rules that must accept the request; raises `Denied` where that cannot be told."""
-    method = headers.get(":method")
+    method = headers.get(":method", "")
+    authority = headers.get(":authority", "")
+    path = headers.get(":path", "").partition("?")[0]
+    place = method, authority, path
+    rules = memory.rules.get(place)
+    if rules is None:
+        rules = judge(settings, method, authority, path)
+        memory.remember_rules(place, rules)
+    return rules
+
+
+def judge(settings: Settings, method: str, authority: str, path: str) -> tuple[Rule, ...]:
+    """`matching_rules` for a place that is not remembered."""
     if not method and settings.rules:
         msg = "Its method cannot be judged."
         raise Denied(msg)
     candidates = settings.rules.get(method.upper(), ()) if method else ()
     if not candidates:
         return ()
-    host = host_of(headers.get(":authority", ""))
+    host = host_of(authority)
     candidates = [rule for rule in candidates if rule.hosts is None or host is None or host in rule.hosts]
     if not candidates:
         return ()
     has_regex = any(rule.has_regex for rule in candidates)
-    paths = readings(headers.get(":path", ""), LONGEST_PATH_FOR_REGEX if has_regex else LONGEST_PATH)
+    paths = readings(path, LONGEST_PATH_FOR_REGEX if has_regex else LONGEST_PATH)
     if not paths:
         msg = "Its path cannot be judged."
         raise Denied(msg)
-    rules = [rule for rule in candidates if rule.matches_path(paths)]
+    rules = tuple(rule for rule in candidates if rule.matches_path(paths))
     if host is None and any(rule.hosts for rule in rules):
         msg = "Its host cannot be judged."
         raise Denied(msg)
     return rules
 
 
-def authenticate(rules: Sequence[Rule], headers: Headers) -> str:
+def authenticate(rules: Sequence[Rule], memory: Memory, headers: Headers) -> str:
     """The name of the user whose credentials every rule accepts; raises `Denied` if there is none."""
     values = headers.getall("authorization")
     if len(values) > 1:
         msg = "Several Authorization headers."
         raise Denied(msg)
-    scheme, _, encoded = (values[0] if values else "").strip(" ").partition(" ")
+    value = values[0] if values else ""
+    digest = memory.digest(value)
+    accepted = memory.accepted.get(digest)
+    if accepted is not None and accepted[0] == rules:
+        return accepted[1]
+    username = verify(rules, value)
+    memory.remember_accepted(digest, rules, username)
+    return username
+
+
+def verify(rules: Sequence[Rule], authorization: str) -> str:
+    """`authenticate` for a value of `authorization` that is not remembered."""
+    scheme, _, encoded = authorization.strip(" ").partition(" ")
     if scheme.lower() != "basic":
         msg = "No Basic Authentication information found."
         raise Denied(msg)
@@ -97,11 +128,3 @@ def authenticate(rules: Sequence[Rule], headers: Headers) -> str:
         msg = "Invalid username and/or password."
         raise Denied(msg)
     return credentials[0].decode("utf-8", "surrogateescape")
-
-
-def replace(headers: Headers, name: str, value: str | None) -> None:
-    """Make `value` the only value of the header `name`, or remove it."""
-    if name in headers:  # removing what is not there would make the proxy choose the route again
-        del headers[name]
-    if value is not None:
-        headers[name] = value

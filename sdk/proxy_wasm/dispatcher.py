@@ -70,6 +70,8 @@ _FOLLOWING = {
 Envoy takes a missing callback for one that continues. With `allow_on_headers_stop_iteration` it would let a request go on, headers and all, with the first
 bytes of its body, whatever the headers wait for; and a body that is waited for ends with its trailers, if it has any.
 """
+_REPLACING = {"on_request_headers": "replaces_request_body", "on_response_headers": "replaces_response_body"}
+"""Callbacks in which `content-length` is taken away, and the attributes of classes that want it so."""
 _IS_COROUTINE_FUNCTION = 0x80
 """A flag of code objects: `inspect.CO_COROUTINE`."""
 
@@ -81,6 +83,9 @@ def used_callbacks() -> list[str]:
     while one of these has paused its stream.
     """
     used = {*LIFECYCLE_CALLBACKS, *ANSWERING_CALLBACKS, *(name for name in _callback_names() if _is_overridden(name))}
+    for name, attribute in _REPLACING.items():
+        if any(getattr(derived, attribute) for derived in _descendants(HttpContext)):
+            used.add(name)
     for name, following in _FOLLOWING.items():
         if any(_can_pause(derived, name) for derived in _descendants(HttpContext)):
             used.update(following)

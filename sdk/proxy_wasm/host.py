@@ -65,6 +65,7 @@ class Host:
     __slots__ = (
         "context_id",
         "downstream_data",
+        "had_tasks",
         "hostcalls",
         "may_be_nested",
         "monotonic",
@@ -90,6 +91,8 @@ class Host:
         """What was woken and waits for the dispatcher."""
         self.context_id = 0
         self.phase = PLUGIN
+        self.had_tasks = False
+        """Whether anything has ever gone on for a context behind its callbacks."""
         self.resumed = False
         """Whether what runs belongs to an earlier callback of its context than the one that the host is in."""
         self.may_be_nested = False

@@ -222,6 +222,21 @@ class Hidden(HttpContext):
     def on_request_headers(self, headers, end_of_stream):
         return awaits()
 """
+REPLACING_CLASSES = """
+from proxy_wasm import HttpContext
+
+class Replacing(HttpContext):
+    replaces_request_body = True
+
+    def on_request_body(self, body, end_of_stream):
+        body.replace(b"longer")
+
+class Both(HttpContext):
+    replaces_request_body = replaces_response_body = True
+
+class Neither(HttpContext):
+    replaces_request_body = False
+"""
 PAUSING_CLASSES = """
 from proxy_wasm import Action, HttpContext
 
@@ -260,11 +275,14 @@ def module_of(monkeypatch: pytest.MonkeyPatch, source: str, *names: str) -> dict
         (CLASSES, "Awaiting", {"on_request_headers", "on_request_body", "on_request_trailers"}),
         (CLASSES, "Reading", {"on_request_body", "on_request_trailers"}),
         (CLASSES, "Answering", {"on_request_headers"}),
+        (REPLACING_CLASSES, "Replacing", {"on_request_headers", "on_request_body"}),
+        (REPLACING_CLASSES, "Both", {"on_request_headers", "on_response_headers"}),
+        (REPLACING_CLASSES, "Neither", set[str]()),
         (PAUSING_CLASSES, "Pausing", {"on_response_headers", "on_response_body", "on_response_trailers"}),
         (PAUSING_CLASSES, "Deciding", {"on_request_body", "on_request_trailers"}),
     ],
 )
-def test_what_follows_a_callback_that_can_pause_its_stream_is_used_too(
+def test_what_follows_a_callback_that_can_pause_its_stream_or_changes_lengths_is_used_too(
     monkeypatch: pytest.MonkeyPatch, source: str, name: str, exported: set[str]
 ) -> None:
     module_of(monkeypatch, source, name)

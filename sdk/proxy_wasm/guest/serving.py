@@ -19,9 +19,9 @@ from proxy_wasm.guest import hostcalls
 from proxy_wasm.headers import Headers
 from proxy_wasm.host import Host
 
-_METHODS = ("get", "__getitem__", "__contains__", "getall", "multi_items", "__setitem__", "add")
+_METHODS = ("get", "__getitem__", "__contains__", "getall", "multi_items", "__setitem__", "add", "discard")
 """The methods of `Headers` that have a built-in function, in the linker's order."""
-_HAS_ON_DONE, _HAS_ON_LOG = 1, 2
+_HAS_ON_DONE, _HAS_ON_LOG, _HAS_FINALIZER = 1, 2, 4
 _BASE: type[HttpContext[Any]] = HttpContext
 
 
@@ -50,6 +50,7 @@ def begin(dispatcher: Dispatcher) -> None:
         setattr(host, name, _headers(host, map_type))
     _built_in.serve_streams(
         dispatcher._streams,
+        dispatcher._plugins,
         host.ready,
         host,
         Action.CONTINUE,
@@ -73,7 +74,9 @@ def begin(dispatcher: Dispatcher) -> None:
             registered.add(key)
             done = stream_class.on_done is not _BASE.on_done
             logged = stream_class.on_log is not _BASE.on_log
-            _built_in.register(plugin.context_id, plugin, stream_class, done * _HAS_ON_DONE | logged * _HAS_ON_LOG)
+            finalized = hasattr(stream_class, "__del__")
+            flags = done * _HAS_ON_DONE | logged * _HAS_ON_LOG | finalized * _HAS_FINALIZER
+            _built_in.register(plugin.context_id, plugin, stream_class, flags)
 
     def dropped(number: int) -> None:
         registered.difference_update([key for key in registered if key[0] == number])
@@ -102,22 +105,23 @@ def _attribute(owner: type, name: str) -> object:
 def _offsets(host: Host) -> tuple[int, ...]:
     """Where the attributes lie that are read and written without the interpreter."""
     context: Any = _BASE.__new__(_BASE)
-    marks = [object() for _ in range(5)]
-    kept = host.context_id, host.phase
+    kept = host.context_id, host.phase, host.had_tasks
     places: tuple[tuple[Any, str], ...] = (
         (host, "context_id"),
         (host, "phase"),
+        (host, "had_tasks"),
         (context, "context_id"),
         (context, "_state"),
         (context, "_tasks"),
     )
+    marks = [object() for _ in places]
     for (owner, name), mark in zip(places, marks, strict=True):
         setattr(owner, name, mark)
     offsets = tuple(
         _built_in.slot_offset(owner, mark, type(owner).__basicsize__)
         for (owner, _), mark in zip(places, marks, strict=True)
     )
-    host.context_id, host.phase = kept
+    host.context_id, host.phase, host.had_tasks = kept
     if not all(offsets):
         msg = f"attributes of contexts are not where they were expected: {offsets}"
         raise RuntimeError(msg)

@@ -13,7 +13,7 @@ import re
 from proxy_wasm.abi.enums import Status
 from proxy_wasm.abi.signatures import CoreSignature
 
-NAMES = ("get", "__getitem__", "__contains__", "getall", "multi_items", "__setitem__", "add")
+NAMES = ("get", "__getitem__", "__contains__", "getall", "multi_items", "__setitem__", "add", "discard")
 """The methods."""
 
 API: dict[str, CoreSignature] = {
@@ -51,6 +51,7 @@ def functions_text(surrogateescape: int, kept: int) -> str:
             _MULTI_ITEMS,
             _writing("__setitem__", "replace"),
             _writing("add", "add"),
+            _DISCARD,
         ]
     )
 
@@ -251,6 +252,21 @@ def _writing(name: str, hostcall: str) -> str:
       (br $done))
     (local.set $result (call $method (local.get $self) (local.get $arguments) (local.get $count)))){_LEAVE}"""
 
+
+_DISCARD = f"""
+(func $headers_discard {_PARAMETERS}
+  (local $frame i32) (local $result i32) (local $key i32){_ENTER}
+  (block $done
+    (block $unusual
+      (br_if $unusual (i32.ne (local.get $count) (i32.const 1)))
+      (br_if $unusual (i32.eqz (local.tee $key (call $utf8 (i32.load (local.get $arguments)) (local.get $frame)))))
+      (br_if $unusual (i32.eqz (i32.load (local.get $frame))))
+      (br_if $unusual (call $splits (local.get $key) (i32.load (local.get $frame))))
+      (br_if $unusual (call $proxy_remove_header_map_value (call $map_type (local.get $self))
+        (local.get $key) (i32.load (local.get $frame))))
+      (local.set $result (global.get $none))
+      (br $done))
+    (local.set $result (call $method (local.get $self) (local.get $arguments) (local.get $count)))){_LEAVE}"""
 
 _MULTI_ITEMS = f"""
 (func $headers_multi_items {_PARAMETERS}

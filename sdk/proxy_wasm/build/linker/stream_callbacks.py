@@ -12,7 +12,9 @@ that leaves `replaces_request_body` and its like alone. From then on `on_context
 a new object of that class, made for this stream, goes to the dispatcher (`adopt`), and so does an exception (`unmade`).
 
 A stream's end is the dispatcher's unless nothing could come of it: no `on_done` of its own, no tasks, nothing woken, and nobody but the
-dispatcher's dictionary has the object.
+dispatcher's dictionary has the object. Such an object is let go when the next stream begins: between a stream's beginning and its end the proxy has done
+much else, and what lets an object go would have to be fetched from memory for it alone. Where the VM has one plugin context, registered, and never had a task of a
+stream (`Host.had_tasks`), `on_done` does not even look for the object.
 """
 
 from proxy_wasm.abi.signatures import CoreSignature
@@ -40,6 +42,7 @@ MAPS_AND_BODIES = (
 
 OBJECTS = (
     "streams",
+    "plugins",
     "ready",
     "host",
     "continue",
@@ -49,16 +52,15 @@ OBJECTS = (
     "fail",
     *MAPS_AND_BODIES,
 )
-"""The first arguments of `serve_streams`: the dispatcher's dictionary of streams, the queue of what was woken, the `Host`, `Action.CONTINUE`,
+"""The first arguments of `serve_streams`: the dispatcher's dictionaries of streams and of plugin contexts, the queue of what was woken, the `Host`, `Action.CONTINUE`,
 methods of the dispatcher, and what the methods get."""
-OFFSETS = ("host_context_id", "host_phase", "context_id", "state", "tasks")
+OFFSETS = ("host_context_id", "host_phase", "host_had_tasks", "context_id", "state", "tasks")
 """The arguments behind those: where objects keep these attributes, as `slot_offset` tells."""
 
 MAX_CLASSES = 16
 """How many classes can be registered."""
 _ENTRY = 16
-HAS_ON_DONE = 1
-HAS_ON_LOG = 2
+HAS_ON_DONE, HAS_ON_LOG, HAS_FINALIZER = 1, 2, 4
 
 _END_PHASE = 7
 
@@ -122,12 +124,15 @@ def functions_text(entries: int, names: dict[str, int]) -> str:
 
 _FUNCTIONS = f"""
 (global $zero (mut i32) (i32.const 0))
+(global $flags (mut i32) (i32.const 0)) ;; those of all classes that ever were registered
+(global $leaving (mut i32) (i32.const 0)) ;; the stream whose object is to be let go
 (global $classes (mut i32) (i32.const 0)) ;; how many are registered, each of {_ENTRY} bytes: plugin context's number, plugin, class, flags
 
 (func $register (param $self i32) (param $arguments i32) (param $count i32) (result i32)
   ;; (plugin context's number, plugin, class, flags); the plugin keeps itself and the class alive until `forget`
   (local $entry i32)
   (if (i32.ge_u (global.get $classes) (i32.const {MAX_CLASSES})) (then (return (global.get $none))))
+  (global.set $flags (i32.or (global.get $flags) (call $PyLong_AsUnsignedLong (i32.load offset=12 (local.get $arguments)))))
   (local.set $entry (i32.add (i32.const ENTRIES) (i32.mul (global.get $classes) (i32.const {_ENTRY}))))
   (i32.store (local.get $entry) (call $PyLong_AsUnsignedLong (i32.load (local.get $arguments))))
   (i32.store offset=4 (local.get $entry) (i32.load offset=4 (local.get $arguments)))
@@ -142,6 +147,7 @@ _FUNCTIONS = f"""
   ;; (plugin context's number,): every class of that plugin. The last entry takes the place of each that goes.
   (local $frame i32) (local $entry i32) (local $last i32) (local $number i32) (local $plugin i32) (local $class i32)
   (global.set $stack_pointer (local.tee $frame (i32.sub (global.get $stack_pointer) (i32.const 16))))
+  (call $let_go)
   (local.set $number (call $PyLong_AsUnsignedLong (i32.load (local.get $arguments))))
   (local.set $entry (i32.const ENTRIES))
   (block $over
@@ -259,6 +265,7 @@ _FUNCTIONS = f"""
   (global.set $stack_pointer (local.tee $frame (i32.sub (global.get $stack_pointer) (i32.const 32))))
   (block $done
     (br_if $done (i32.eqz (local.get $parent_id)))
+    (call $let_go)
     (br_if $done (i32.eqz (local.tee $entry (call $plugin_entry (local.get $parent_id)))))
     (local.set $id (call $id_object (local.get $context_id)))
     (if (call $PyDict_GetItemWithError (global.get $served_streams) (local.get $id)) (then
@@ -383,6 +390,16 @@ _FUNCTIONS = f"""
 (func $stream_done (param $context_id i32) (result i32)
   (local $id i32) (local $stream i32)
   (if (i32.eqz (global.get $classes)) (then (return (i32.const 0))))
+  (if (i32.and
+        (i32.and
+          (i32.eq (i32.load offset=8 (global.get $served_plugins)) (i32.const 1))
+          (i32.ne (i32.load (i32.const ENTRIES)) (local.get $context_id)))
+        (i32.and
+          (i32.eqz (i32.and (global.get $flags) (i32.const {HAS_ON_DONE})))
+          (i32.and
+            (i32.eq (call $slot (global.get $served_host) (global.get $offset_host_had_tasks)) (global.get $false))
+            (i32.eqz (i32.load offset=8 (global.get $served_ready))))))
+    (then (return (i32.const 1))))
   (local.set $id (call $id_object (local.get $context_id)))
   (local.set $stream (call $stream (local.get $id)))
   (call $Py_DecRef (local.get $id))
@@ -401,17 +418,27 @@ _FUNCTIONS = f"""
   (i32.eqz (i32.and (i32.load offset=12 (call $class_entry (i32.load offset=4 (local.get $stream)))) (i32.const {HAS_ON_LOG}))))
 
 (func $stream_deleted (param $context_id i32) (result i32)
-  (local $frame i32) (local $result i32) (local $id i32) (local $stream i32)
-  (global.set $stack_pointer (local.tee $frame (i32.sub (global.get $stack_pointer) (i32.const 16))))
+  (local $result i32) (local $id i32) (local $stream i32)
   (block $done
     (br_if $done (i32.eqz (global.get $classes)))
     (local.set $id (call $id_object (local.get $context_id)))
     (if (local.tee $stream (call $stream (local.get $id))) (then
       (if (call $alone (local.get $stream)) (then
-        (call $enter (local.get $id) (i32.const {_END_PHASE}))
-        (if (call $PyDict_DelItem (global.get $served_streams) (local.get $id)) (then (call $fatal)))
-        (local.set $result (i32.const 1))))))
-    (call $Py_DecRef (local.get $id)))
-  (global.set $stack_pointer (i32.add (local.get $frame) (i32.const 16)))
+        (br_if $done (i32.and (i32.load offset=12 (call $class_entry (i32.load offset=4 (local.get $stream)))) (i32.const {HAS_FINALIZER})))
+        (call $let_go)
+        (global.set $leaving (local.get $context_id))
+        (local.set $result (i32.const 1)))))))
+  (call $Py_DecRef (local.get $id))
   (local.get $result))
+
+(func $let_go
+  ;; the object of the last stream that is over
+  (local $frame i32) (local $id i32)
+  (if (i32.eqz (global.get $leaving)) (then (return)))
+  (global.set $stack_pointer (local.tee $frame (i32.sub (global.get $stack_pointer) (i32.const 16))))
+  (local.set $id (call $id_object (global.get $leaving)))
+  (global.set $leaving (i32.const 0))
+  (if (call $PyDict_DelItem (global.get $served_streams) (local.get $id)) (then (call $fatal)))
+  (call $Py_DecRef (local.get $id))
+  (global.set $stack_pointer (i32.add (local.get $frame) (i32.const 16))))
 """

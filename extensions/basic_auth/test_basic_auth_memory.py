@@ -1,0 +1,92 @@
+"""What basic_auth remembers changes nothing but the time it takes: repeated, mixed and forgotten requests are judged as the first."""
+
+import base64
+
+import pytest
+from basic_auth_memory import LONGEST_PLACE, MOST_ACCEPTED, MOST_PLACES, Memory
+
+from proxy_wasm.testing import Proxy, StartProxy
+
+pytestmark = pytest.mark.strict
+
+CONFIGURATION = {
+    "basic_auth_rules": [
+        {
+            "prefix": "/admin",
+            "request_methods": ["GET", "POST"],
+            "credentials": ["alice:secret", "bob:secret2", "erin:with:colons"],
+        },
+        {"prefix": "/admin/vault", "request_methods": ["GET"], "credentials": ["alice:secret"]},
+        {"exact": "/exact", "request_methods": ["GET"], "credentials": ["alice:secret"]},
+        {
+            "hosts": ["shop.example.com"],
+            "prefix": "/hosts",
+            "request_methods": ["GET"],
+            "credentials": ["alice:secret"],
+        },
+    ],
+    "forward_username_header": "x-authenticated-user",
+}
+
+
+def basic(credentials: str) -> tuple[str, str]:
+    return "authorization", f"Basic {base64.b64encode(credentials.encode()).decode()}"
+
+
+@pytest.fixture
+def proxy(start_proxy: StartProxy) -> Proxy:
+    return start_proxy(configuration=CONFIGURATION)
+
+
+def test_a_user_accepted_for_one_place_is_asked_again_by_another(proxy: Proxy) -> None:
+    for _ in range(3):
+        assert proxy.get("/admin/x", headers=[basic("bob:secret2")]).status == 200
+        assert proxy.get("/admin/vault", headers=[basic("bob:secret2")]).status == 401
+        assert proxy.get("/admin/vault", headers=[basic("alice:secret")]).status == 200
+        assert proxy.get("/admin/vault", headers=[basic("alice:Secret")]).status == 401
+
+
+def test_methods_and_hosts_are_remembered_apart(proxy: Proxy) -> None:
+    for _ in range(2):
+        assert proxy.request("POST", "/admin/vault", headers=[basic("bob:secret2")]).status == 200
+        assert proxy.get("/admin/vault", headers=[basic("bob:secret2")]).status == 401
+        assert proxy.get("/hosts", authority="other.example.com").status == 200
+        assert proxy.get("/hosts", authority="shop.example.com").status == 401
+
+
+def test_the_query_is_no_part_of_the_place(proxy: Proxy) -> None:
+    assert [proxy.get(f"/exact?{number}").status for number in range(3)] == [401] * 3
+    assert proxy.get("/open?/exact").status == 200
+
+
+def test_each_user_is_forwarded_by_the_own_name(proxy: Proxy) -> None:
+    for _ in range(2):
+        for user, password in (("alice", "secret"), ("bob", "secret2"), ("erin", "with:colons")):
+            headers = [basic(f"{user}:{password}"), ("x-authenticated-user", "root"), ("x-authenticated-user", "admin")]
+            exchange = proxy.get("/admin", headers=headers)
+            assert exchange.upstream is not None
+            assert exchange.upstream.headers.get_list("x-authenticated-user") == [user]
+
+
+def test_what_is_full_begins_anew() -> None:
+    memory = Memory()
+    for number in range(MOST_PLACES + 1):
+        memory.remember_rules(("GET", "h", f"/{number}"), ())
+        memory.remember_accepted(memory.digest(f"Basic {number}"), (), "alice")
+    assert len(memory.rules) == 1
+    assert len(memory.accepted) == MOST_ACCEPTED + 1 - MOST_PLACES
+
+
+def test_long_places_are_not_remembered() -> None:
+    memory = Memory()
+    memory.remember_rules(("GET", "", "/" * (LONGEST_PLACE + 1)), ())
+    assert not memory.rules
+    memory.remember_rules(("GET", "", "/" * LONGEST_PLACE), ())
+    assert memory.rules
+
+
+def test_digests_differ_from_one_memory_to_another_and_show_no_credentials() -> None:
+    one, other = Memory(), Memory()
+    assert one.digest("Basic YQ==") == one.digest("Basic YQ==")
+    assert one.digest("Basic YQ==") != other.digest("Basic YQ==")
+    assert len(one.digest("Basic \udcff" * 1000)) == 32
