@@ -46,6 +46,12 @@ def test_what_run_takes_is_found_in_the_folder(make_project: MakeProject) -> Non
     assert Project.load(directory).run == RunSettings(file, {"users": file})
 
 
+def test_parts_of_cpython_to_keep_are_named_in_any_order(make_project: MakeProject) -> None:
+    assert Project.load(make_project()).stdlib == ()
+    directory = make_project('plugin = "greeter:Greeter"\nstdlib = ["sqlite3", "compile", "sqlite3"]')
+    assert Project.load(directory).stdlib == ("compile", "sqlite3")
+
+
 def test_the_sdk_itself_is_no_dependency_to_install(make_project: MakeProject) -> None:
     directory = make_project(
         project='name = "x"\ndependencies = ["proxy-wasm[envoy]>=0.1", "Proxy_Wasm", "PyJWT >= 2"]'
@@ -70,7 +76,7 @@ def test_the_sdk_itself_is_no_dependency_to_install(make_project: MakeProject) -
         ),
         (
             "[project]\nname = 'x'\n[tool.proxy-wasm]\nplugin = 'a:B'\ncolour = 1",
-            "tool.proxy-wasm.colour: unknown key; known are plugin, plugins, output, strip, run",
+            "tool.proxy-wasm.colour: unknown key; known are plugin, plugins, output, strip, stdlib, run",
         ),
         (
             "[project]\nname = 'x'\n[tool.proxy-wasm]\nplugin = ['a:B']",
@@ -92,6 +98,22 @@ def test_the_sdk_itself_is_no_dependency_to_install(make_project: MakeProject) -
         (
             "[project]\nname = 'x'\n[tool.proxy-wasm.plugins]\nauth = ''",
             "tool.proxy-wasm.plugins.auth: must name a class",
+        ),
+        (
+            "[project]\nname = 'x'\n[tool.proxy-wasm]\nplugin = 'a:B'\nstdlib = 'math'",
+            "tool.proxy-wasm.stdlib: must be an array of names, not a string",
+        ),
+        (
+            "[project]\nname = 'x'\n[tool.proxy-wasm]\nplugin = 'a:B'\nstdlib = ['math', 1]",
+            "tool.proxy-wasm.stdlib[1]: must be a name, a string, not a number",
+        ),
+        (
+            "[project]\nname = 'x'\n[tool.proxy-wasm]\nplugin = 'a:B'\nstdlib = ['sqlite']",
+            "tool.proxy-wasm.stdlib[0]: there is no part 'sqlite' of CPython to keep; did you mean 'sqlite3'?",
+        ),
+        (
+            "[project]\nname = 'x'\n[tool.proxy-wasm]\nplugin = 'a:B'\nstdlib = ['????']",
+            "tool.proxy-wasm.stdlib[0]: there is no part '????' of CPython to keep; known are compile, array,",
         ),
         (
             "[project]\nname = 'x'\n[tool.proxy-wasm]\nplugin = 'a:B'\nstrip = 'yes'",

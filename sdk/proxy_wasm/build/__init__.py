@@ -124,6 +124,7 @@ def _make(project: Project, inputs: Inputs, cache: Cache, steps: _Steps) -> byte
 
 
 def _link(component: bytes, inputs: Inputs, cache: Cache) -> bytes:
+    from proxy_wasm.build import parts  # noqa: PLC0415
     from proxy_wasm.build.linker import LinkOptions, link  # noqa: PLC0415
     from proxy_wasm.build.wasm.binary import MalformedError  # noqa: PLC0415
     from proxy_wasm.guest import manifest  # noqa: PLC0415
@@ -132,7 +133,11 @@ def _link(component: bytes, inputs: Inputs, cache: Cache) -> bytes:
     if found is None:
         raise LinkError("the snapshot holds no manifest: was the component made from proxy_wasm.guest.app?")
     options = LinkOptions(
-        tuple(found["callbacks"]), tuple(found["modules"]), inputs.strip, {SECTION: inputs.provenance.section()}
+        tuple(found["callbacks"]),
+        tuple(found["modules"]),
+        inputs.strip,
+        {SECTION: inputs.provenance.section()},
+        parts.left_out(inputs.stdlib, found["modules"]),
     )
     try:
         return link(component, options, _Frames(cache))

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from proxy_wasm.abi import wit
+from proxy_wasm.build import parts
 from proxy_wasm.build.provenance import Provenance, extension_package, installed_packages
 from proxy_wasm.build.settings import Project
 
@@ -45,6 +46,8 @@ class Inputs:
     world: str
     """The WIT world."""
     strip: bool
+    stdlib: tuple[str, ...]
+    """The parts of CPython that are kept whether or not anything imports them."""
     provenance: Provenance
 
     @property
@@ -69,13 +72,15 @@ def collect(project: Project, dependencies: Path) -> Inputs:
     files |= {f"{DEPENDENCIES}/{name}": path.read_bytes() for name, path in _files(dependencies)}
     world = wit.TEXT
     extension, packages = extension_package(project), installed_packages(dependencies)
-    facts = [tools, world, project.strip, asdict(extension), [asdict(package) for package in packages]]
+    facts = [tools, world, project.strip, project.stdlib, asdict(extension), [asdict(package) for package in packages]]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for name, contents in sorted(files.items()):
         digest.update(f"\n{name}\n".encode() + hashlib.sha256(contents).digest())
     for name, path in _files(_PACKAGE / "build", "*.py"):
         digest.update(f"\nbuild/{name}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
-    return Inputs(files, world, project.strip, Provenance(digest.hexdigest(), tools, extension, packages))
+    return Inputs(
+        files, world, project.strip, project.stdlib, Provenance(digest.hexdigest(), tools, extension, packages)
+    )
 
 
 def _guest_sources() -> Iterator[tuple[str, Path]]:
@@ -99,4 +104,7 @@ def _settings_module(project: Project, sdk_version: str) -> str:
         f"VERSION = {project.version!r}\n"
         f"SDK_VERSION = {sdk_version!r}\n"
         f"PLUGINS = {dict(project.plugins)!r}\n"
+        f"IMPORTS = {parts.imported_for(project.stdlib)!r}\n"
+        f"LEFT_OUT = {parts.refused(project.stdlib)!r}\n"
+        f"COMPILER = {parts.keeps(project.stdlib, parts.COMPILE)!r}\n"
     )

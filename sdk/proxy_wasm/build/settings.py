@@ -9,6 +9,7 @@
     plugin = "greeter:Greeter"           # or a table `plugins`: root_id = "module:Class"
     output = "dist/greeter.wasm"         # this is the default
     strip = false                        # true: without function names, which traps' backtraces show
+    stdlib = ["decimal"]                 # parts of CPython to keep that are not imported at module level; "all" for everything
 
     [tool.proxy-wasm.run]                # what `proxy-wasm run` takes unless it is told otherwise
     configuration = "example.json"       # the plugin's configuration
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from proxy_wasm.build.errors import SettingsError, nearest
+from proxy_wasm.build.parts import NAMES
 
 FILE_NAME = "pyproject.toml"
 
@@ -77,6 +79,8 @@ class Project:
     """Where the built module goes."""
     strip: bool
     """Whether function names are left out of the module."""
+    stdlib: tuple[str, ...] = ()
+    """The parts of CPython that are kept whether or not anything imports them, sorted (`proxy_wasm.build.parts`)."""
     run: RunSettings = field(default_factory=RunSettings)
 
     @property
@@ -166,6 +170,7 @@ class _Loader:
             sources=self._sources(),
             output=self.directory / (output or f"dist/{name}.wasm"),
             strip=bool(strip),
+            stdlib=tuple(sorted(set(self._stdlib(settings)))),
             run=self._run(settings),
         )
 
@@ -179,8 +184,19 @@ class _Loader:
             raise self.document.error(
                 "tool.proxy-wasm", 'missing; name the plugin with [tool.proxy-wasm] plugin = "module:Class"'
             )
-        settings.only("plugin", "plugins", "output", "strip", "run")
+        settings.only("plugin", "plugins", "output", "strip", "stdlib", "run")
         return project, settings
+
+    def _stdlib(self, settings: _Table) -> Iterator[str]:
+        listed = cast("list[object]", settings.get("stdlib", list, "an array of names") or [])
+        for position, name in enumerate(listed):
+            key = f"stdlib[{position}]"
+            if not isinstance(name, str):
+                raise settings.error(key, f"must be a name, a string, not {_described(name)}")
+            if name not in NAMES:
+                known = nearest(name, NAMES) or "; known are " + ", ".join(NAMES)
+                raise settings.error(key, f"there is no part {name!r} of CPython to keep{known}")
+            yield name
 
     def _run(self, settings: _Table) -> RunSettings:
         run = settings.table("run")

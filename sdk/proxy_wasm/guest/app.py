@@ -21,7 +21,7 @@ import sys
 from typing import cast
 
 import wit_world
-from proxy_wasm_settings import PLUGINS, SDK_VERSION
+from proxy_wasm_settings import COMPILER, IMPORTS, LEFT_OUT, PLUGINS, SDK_VERSION
 
 from proxy_wasm import plugins
 from proxy_wasm.abi import hostcalls
@@ -62,7 +62,7 @@ class WitWorld(wit_world.WitWorld):
 
 
 sources.keep(reference.partition(":")[0] for reference in PLUGINS.values())
-imports.end()
+imports.end(IMPORTS, LEFT_OUT, compiler=COMPILER)
 MANIFEST = manifest.encode(
     {"sdk": SDK_VERSION, "plugins": PLUGINS, "modules": sorted(sys.modules), "callbacks": callbacks}
 )

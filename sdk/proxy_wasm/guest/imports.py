@@ -8,11 +8,11 @@ their folders (`proxy_wasm.guest.sources`). Afterwards there is no file system: 
 import codecs
 import sys
 
-from proxy_wasm.guest import compiling, sources
+from proxy_wasm.guest import compiling, left_out, sources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from types import ModuleType
 
 _STAND_INS = f"{__file__.rpartition('/')[0]}/stand_ins"
@@ -23,7 +23,6 @@ _COMPANIONS = {
     "encodings": ("encodings.ascii", "encodings.latin_1"),
     "json": tuple(f"encodings.utf_{name}" for name in ("8_sig", "16", "16_be", "16_le", "32", "32_be", "32_le")),
     "pickle": ("_compat_pickle", "typing"),
-    "traceback": ("ast",),
     "uuid": ("hashlib",),
 }
 """What modules of the standard library import no sooner than in some function."""
@@ -99,14 +98,19 @@ def _unknown_encoding(name: str) -> None:
     raise LookupError(msg)
 
 
-def end() -> None:
-    """From now on only what is loaded or compiled into the interpreter can be imported."""
-    for name in _RUNTIME:
+def end(further: "Iterable[str]", modules_left_out: "Mapping[str, str]", *, compiler: bool) -> None:
+    """Import the modules `further`; from now on only what is loaded or compiled into the interpreter can be imported.
+
+    Of the latter, those in `modules_left_out` cannot; `compiler` says whether source text can be compiled (`proxy_wasm.guest.left_out`).
+    """
+    for name in (*further, *_RUNTIME):
         import_module(name)
     for name, companions in _COMPANIONS.items():
         if name in sys.modules:
             for companion in companions:
                 import_module(companion)
+    if compiler and "traceback" in sys.modules:
+        import_module("ast")  # by which it finds the operator that failed
     if not _ANNOTATION_NAMES.isdisjoint(compiling.names_of_authors()):
         for name in _ANNOTATION_MODULES:
             import_module(name)
@@ -116,3 +120,4 @@ def end() -> None:
     sys.path_importer_cache.clear()
     codecs.register(_unknown_encoding)
     compiling.forget()
+    left_out.refuse(modules_left_out, compiler=compiler)

@@ -5,9 +5,9 @@ component or module. Form: 16 bytes of magic, the JSON's size and CRC-32 as litt
 """
 
 import json
+from binascii import crc32
 from collections.abc import Mapping
 from typing import Any
-from zlib import crc32
 
 _MASKED = bytes.fromhex("8f8d908786d2889e8c92d08c919e8ffe")
 _MASK = 0xFF

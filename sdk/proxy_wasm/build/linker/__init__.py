@@ -11,7 +11,8 @@ executed to turn the one into the other, only followed, renumbered and written d
 3. `adapters` and `wasi` write the functions on the module's edges: one for each hostcall that the component imports, one for each
    callback that it exports, and stand-ins for WASI, whose stubs would be traps.
 4. `program` joins all modules: one function space, one table, one memory, globals with the values that they have after the snapshot.
-5. `reachability` finds the functions that can still run; `instructions` reads their bodies as tokens.
+5. `reduction` plans what the module does without, `reachability` finds the functions that can still run; `instructions` reads their bodies as
+   tokens.
 6. `stack` decides what each function is charged for recursion.
 7. `renumbering` writes the sections.
 8. `snapshot` leaves out of the memory what nothing will read.

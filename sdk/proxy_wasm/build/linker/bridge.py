@@ -29,8 +29,8 @@ from proxy_wasm.build.linker.adapters import LINKER_MODULE, SYMBOL_MODULE, hostc
 APP_MODULE = "proxy_wasm.guest.app"
 HOSTCALLS_MODULE = "proxy_wasm.guest.hostcalls"
 
-DATA = 1024
-"""The address of constants; what lies below is left to whoever writes near zero by mistake."""
+DATA = 32768
+"""The address of constants; messages about missing parts lie below (`proxy_wasm.build.linker.reduction`)."""
 
 _BYTES_OBJECT, _SCRATCH_MEMORY = 1, 2
 """Values of `$expecting`."""

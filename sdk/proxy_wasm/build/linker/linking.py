@@ -10,9 +10,9 @@ from typing import Protocol
 from proxy_wasm.abi.signatures import CALLBACKS, HOSTCALLS, CoreSignature, CoreType
 from proxy_wasm.abi.wit import kebab
 from proxy_wasm.build.errors import LinkError
-from proxy_wasm.build.linker import adapters, bridge, snapshot, stack, wasi
+from proxy_wasm.build.linker import adapters, bridge, reduction, snapshot, stack, wasi
 from proxy_wasm.build.linker.program import AdapterLinks, Program, ProgramBuilder
-from proxy_wasm.build.linker.reachability import reachable_bodies
+from proxy_wasm.build.linker.reduction import Reduction
 from proxy_wasm.build.linker.renumbering import Frame, Renumbering, encode_limits
 from proxy_wasm.build.linker.resolution import (
     Callback,
@@ -22,6 +22,7 @@ from proxy_wasm.build.linker.resolution import (
     Target,
     WasiFunction,
 )
+from proxy_wasm.build.parts import Part
 from proxy_wasm.build.wasm import binary
 from proxy_wasm.build.wasm.binary import MalformedError, u32
 from proxy_wasm.build.wasm.component import read_component
@@ -63,6 +64,8 @@ class LinkOptions:
     strip: bool = False
     """Leave out the `name` section, by which proxies print function names in a trap's backtrace."""
     custom_sections: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    left_out: tuple[Part, ...] = ()
+    """Parts of CPython that the module does without."""
 
 
 def link(component: bytes, options: LinkOptions | None = None, cache: FrameCache | None = None) -> bytes:
@@ -92,7 +95,8 @@ class _Linker:
         text = self._adapter_text(callbacks, instances)
         module = assemble(text)
         program = ProgramBuilder(self.resolution, module, AdapterLinks(callbacks, memory), instances).build()
-        return self._write(program, self._frame(program))
+        planned = reduction.plan(program, self.options.left_out, stack.LIMITS_FUNCTION)
+        return self._write(program, self._frame(program, planned))
 
     def _wanted_callbacks(self) -> tuple[str, ...]:
         """The callbacks to export from a component with CPython, which has an object for each."""
@@ -180,7 +184,7 @@ class _Linker:
                 frees=self.resolution.symbol(adapters.FREE, Kind.FUNCTION) is not None,
             )
         has_stack = self.resolution.symbol("__stack_pointer", Kind.GLOBAL) is not None
-        return _module_text(edge, replaced, has_stack=has_stack)
+        return _module_text(edge, replaced, has_stack=has_stack, left_out=self.options.left_out)
 
     def _bridge(self, instances: list[int]) -> tuple[list[str], list[str]]:
         """The edges of a component with CPython."""
@@ -204,8 +208,8 @@ class _Linker:
                     return stack.limit_offsets(module.data[start:end])
         raise LinkError(f"the component holds CPython, but no function is named {stack.LIMITS_FUNCTION}")
 
-    def _frame(self, program: Program) -> Frame:
-        key = None if self.cache is None else _frame_key(program)
+    def _frame(self, program: Program, planned: Reduction) -> Frame:
+        key = None if self.cache is None else _frame_key(program, planned)
         if self.cache is not None and key is not None:
             stored = self.cache.get(key)
             if stored is not None:
@@ -213,7 +217,7 @@ class _Linker:
                     return Frame.decode(stored)
                 except MalformedError:
                     pass  # a damaged entry is made anew
-        bodies = reachable_bodies(program)
+        bodies = reduction.reduce(program, planned)
         stack_pointer = self._stack_pointer(program)
         charges = stack.charges(program, bodies, stack_pointer)
         frame = Renumbering(program, bodies, charges, stack_pointer).frame()
@@ -307,16 +311,24 @@ def _known_hostcalls(imported: set[str]) -> list[str]:
 
 
 def _module_text(
-    edge: tuple[list[str], list[str]], replaced: Mapping[tuple[str, str], CoreSignature], *, has_stack: bool
+    edge: tuple[list[str], list[str]],
+    replaced: Mapping[tuple[str, str], CoreSignature],
+    *,
+    has_stack: bool,
+    left_out: tuple[Part, ...],
 ) -> str:
-    """The text of the adapters' module: its imports and functions towards host and component, and those in place of WASI's."""
-    imports, functions = [*edge[0]], [*edge[1]]
+    """The text of the adapters' module: its imports and functions towards host and component, in place of WASI's, and of missing parts."""
+    imports, functions = [*edge[0]], [*edge[1], *reduction.adapter_text(left_out)]
+    needed = [
+        adapters.hostcall_import(name)
+        for name in (*(wasi.HOSTCALLS if replaced else ()), *(reduction.HOSTCALLS if left_out else ()))
+    ]
     if replaced:
         if not has_stack:
             raise LinkError("the component imports WASI, but exports no __stack_pointer")
-        needed = [adapters.hostcall_import(name) for name in wasi.HOSTCALLS]
         needed += [adapters.wasi_import(name) for name in wasi.WASI_FUNCTIONS]
-        imports += [text for text in needed if text not in imports]
+    imports += [text for text in dict.fromkeys(needed) if text not in imports]
+    if replaced:
         functions.append(wasi.SUPPORT)
         functions += [wasi.function_text(*name, signature) for name, signature in sorted(replaced.items())]
     imports += [adapters.MEMORY_IMPORT, adapters.REALLOC_IMPORT]
@@ -346,7 +358,7 @@ def _linker_fingerprint() -> bytes:
     return digest.digest()
 
 
-def _frame_key(program: Program) -> str:
+def _frame_key(program: Program, planned: Reduction) -> str:
     """A hash of all that a frame is made from."""
     digest = hashlib.sha256(_linker_fingerprint())
     for unit in program.units:
@@ -359,6 +371,7 @@ def _frame_key(program: Program) -> str:
     described = [(item.type, item.imported) for item in program.functions if item.body is None]
     digest.update(repr((described, program.globals, program.table, program.exports)).encode())
     digest.update(repr(sorted(program.slots.items())).encode())
+    digest.update(planned.described().encode())
     return digest.hexdigest()
 
 

@@ -48,6 +48,8 @@ class Function:
     body: tuple[int, int] | None
     """Bounds in the unit's file; `None` for an import of the finished module."""
     imported: Import | None = None
+    name: str = ""
+    """Of a function that the linker makes up."""
 
 
 @dataclass(slots=True)
@@ -82,6 +84,19 @@ class Program:
     """Data segments with their addresses."""
     exports: dict[str, int]
     """Exported functions by name."""
+
+    def adapter(self, name: str) -> int:
+        """The function that the adapters' module exports as `name`."""
+        adapters = self.units[-1]
+        return next(adapters.functions[export.index] for export in adapters.module.exports if export.name == name)
+
+    def initial_word(self, address: int) -> int:
+        """The little-endian u32 that the snapshot holds at `address`."""
+        word = bytearray(4)
+        for unit, segment, start in self.segments:
+            for offset in range(max(0, start - address), min(4, start + segment.end - segment.start - address)):
+                word[offset] = unit.module.data[segment.start + address + offset - start]
+        return int.from_bytes(word, "little")
 
 
 @dataclass(frozen=True, slots=True)

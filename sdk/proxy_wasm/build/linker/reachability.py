@@ -1,9 +1,12 @@
 """Which functions can still run: those that exports, table slots and other such functions refer to.
 
-Tokenizing is most of the linker's work, so bodies are tokenized here, once, and only those that are reached.
+Functions that are to be removed are an exception: a table slot alone does not keep them, a call or a slot's number in code does
+(`proxy_wasm.build.linker.reduction`). Tokenizing is most of the linker's work, so bodies are tokenized here, once, and only those that are reached.
 """
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from proxy_wasm.build.linker.instructions import (
     CALL,
@@ -13,13 +16,15 @@ from proxy_wasm.build.linker.instructions import (
     REF_FUNC,
     RETURN_CALL,
     RETURN_CALL_INDIRECT,
+    S32,
+    U32,
     Token,
     skip_locals,
     tokenize,
 )
 from proxy_wasm.build.linker.program import Program, Unit
 from proxy_wasm.build.wasm.binary import Reader
-from proxy_wasm.build.wasm.module import FunctionType
+from proxy_wasm.build.wasm.module import FunctionType, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +39,43 @@ class Body:
     """The types of its calls through the table."""
 
 
-def reachable_bodies(program: Program) -> dict[int, Body | None]:
+@dataclass(slots=True)
+class Removal:
+    """What is not to be kept for the table's sake."""
+
+    slots: set[int] = field(default_factory=set[int])
+    """Table slots that keep their functions only where code that runs names them."""
+    replaced: dict[int, Body] = field(default_factory=dict[int, Body])
+    """Functions that get other bodies."""
+
+
+def reachable_bodies(
+    program: Program, removal: Removal | None = None, roots: Iterable[int] | None = None
+) -> dict[int, Body | None]:
     """Every function that can run, in ascending order, with its body (`None` for an import).
 
-    Raises `MalformedError` for a body that cannot be read.
+    They begin at the exports and the table, unless `roots` are given. Raises `MalformedError` for a body that cannot be read.
     """
-    references = [_References(unit) for unit in program.units]
+    removal = removal or Removal()
+    references = [_References(unit, program) for unit in program.units]
     bodies: dict[int, Body | None] = {}
-    pending = [*program.exports.values(), *program.slots.values()]
+    if roots is None:
+        roots = [*program.exports.values(), *(program.slots[slot] for slot in program.slots.keys() - removal.slots)]
+    pending = list(roots)
     while pending:
         number = pending.pop()
         if number in bodies:
             continue
         function = program.functions[number]
-        if function.body is None:
+        if number in removal.replaced:
+            bodies[number] = body = removal.replaced[number]
+        elif function.body is None:
             bodies[number] = None
             continue
-        bodies[number] = body = _read(references[function.unit], *function.body)
+        else:
+            bodies[number] = body = _read(references[function.unit], *function.body)
+            if removal.slots:
+                pending += [program.slots[slot] for slot in references[function.unit].slots_of(body) & removal.slots]
         pending += body.callees
     return dict(sorted(bodies.items()))
 
@@ -78,11 +103,19 @@ def _read(references: "_References", start: int, end: int) -> Body:
 class _References(dict[bytes, int]):
     """What the instructions of one unit refer to: from an instruction that names a function to the function."""
 
-    def __init__(self, unit: Unit) -> None:
+    def __init__(self, unit: Unit, program: Program) -> None:
         super().__init__()
         self.unit = unit
+        self.program = program
         self.known: set[bytes] = {b""}
         """Instructions whose index was checked."""
+        imported = list(enumerate(unit.module.imported(Kind.GLOBAL)))
+        self.bases = {index for index, item in imported if item.name == TABLE_BASE}
+        self.pointers = {index for index, item in imported if item.module == FUNCTION_POINTERS} | self.bases
+        self.slots: dict[bytes, int | None] = {}
+        """Slots that instructions name; `None` for those that name none."""
+        self.bare_bases: set[bytes] = set()
+        """Instructions that fetch where the library's slots begin, and nothing else."""
 
     def check(self, tokens: list[Token], distinct: set[bytes], reader: Reader) -> None:
         """Refuse an index that is not there; `tokens` begin where `reader` stands."""
@@ -116,6 +149,56 @@ class _References(dict[bytes, int]):
     def type(self, token: bytes) -> FunctionType:
         """The type of a call through the table."""
         return self.unit.module.types[_index(token)]
+
+    def slots_of(self, body: Body) -> set[int]:
+        """Slots that a body may name, and numbers that are none: position-independent code adds a constant to where its library's slots begin.
+
+        Where it keeps the beginning in a local, any constant that it adds may be meant, and where a library has no such beginning, any at all.
+        """
+        slots: set[int] = set()
+        bases: set[int] = set() if self.bases or not body.indirect else {0}
+        for _, token in body.tokens:
+            if token[:1] == _GLOBAL_GET:
+                slot = self.slots.get(token, -1)
+                if slot == -1:
+                    slot = self.slots[token] = self._slot(token)
+                if slot is not None:
+                    slots.add(slot)
+                    if token in self.bare_bases:
+                        bases.add(slot)
+        if bases:
+            slots |= {base + constant for base in bases for constant in self._constants(body, added=0 not in bases)}
+        return slots
+
+    def _constants(self, body: Body, *, added: bool) -> set[int]:
+        """The constants of a body, and what looks like one; those alone that are `added` to something."""
+        code = b"".join([run + (_LOCAL if token in self.bare_bases else token) for run, token in body.tokens])
+        return {Reader(found, "code").s32() for found in (_ADDED if added else _CONSTANT).findall(code)}
+
+    def _slot(self, token: bytes) -> int | None:
+        if _index(token) not in self.pointers:
+            return None
+        reader = Reader(token, "code", 1)
+        index = reader.u32()
+        value = self.program.globals[self.unit.globals[index]].value
+        if not reader.at_end:
+            reader.u8()
+            return value + reader.s32()
+        if index in self.bases:
+            self.bare_bases.add(token)
+        return value
+
+
+TABLE_BASE, FUNCTION_POINTERS = "__table_base", "GOT.func"
+"""Globals of dynamic libraries: where their slots begin, and the module that slots of other libraries' functions are imported from.
+
+Source: WebAssembly/tool-conventions, DynamicLinking.md.
+"""
+_GLOBAL_GET = bytes([GLOBAL_GET])
+_LOCAL = b"\x20\0"
+_CONSTANT = re.compile(rb"(?=\x41(" + S32 + rb"))")
+_ADDED = re.compile(rb"(?=\x41(" + S32 + rb")(?:\x20" + U32 + rb")?\x6a)")
+"""`i32.const`, perhaps `local.get`, `i32.add`."""
 
 
 def _index(token: bytes) -> int:

@@ -241,7 +241,8 @@ class Renumbering:
         entries: list[bytes] = []
         for number, new in self.functions.items():
             function = self.program.functions[number]
-            name = names[function.unit].get(function.index) if function.imported is None else function.imported.name
+            name = function.name or names[function.unit].get(function.index)
+            name = name if function.imported is None else function.imported.name
             if name:
                 entries.append(u32(new) + binary.name(name))
         for number, new in self.inner.items():
