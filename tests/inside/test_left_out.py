@@ -47,7 +47,7 @@ def test_a_traceback_marks_what_failed_though_no_line_can_be_parsed(reduced: Pro
     assert exchange.status == 500
     (report,) = [entry.message for entry in exchange.logs if entry.level is LogLevel.ERROR]
     assert report.startswith("exception in ReducedStream.on_request_headers")
-    assert '    return len(größe) + {"größe": 1}["größer" + größe]\n                        ^^' in report
+    assert '    return len(size) + {"größe": 1}["größer" + size]\n                       ^^' in report
     assert report.endswith("KeyError: 'größergrößer'")
     assert reduced.get("/").status == 200
 
