@@ -92,7 +92,7 @@ def call_graph(module: Module, native: Mapping[int, int]) -> CallGraph:
             if token and token[0] in indices:
                 indices[token[0]].add(Reader(token, "instruction", 1).u32())
         called = [callee for callee in sorted(indices[CALL]) if callee >= imported]
-        if not calls_flatly(names.get(function, "").removesuffix("$unguarded")):
+        if not calls_flatly(names.get(function, "")):
             called += [count + index for index in sorted(indices[CALL_INDIRECT]) if count + index in by_type]
         successors[function] = called
     frames = {function: native.get(function, FIXED_FRAME) for function in range(imported, count)}

@@ -1,5 +1,6 @@
 """What functions are charged for recursion: seen in linked modules that run."""
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -7,9 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy_wasm.build.errors import LinkError
 from proxy_wasm.build.linker import link
+from proxy_wasm.build.linker.instructions import skip_locals
 from proxy_wasm.build.linker.stack import native_frame
-from proxy_wasm.build.wasm.module import read_module
+from proxy_wasm.build.wasm.binary import Reader
+from proxy_wasm.build.wasm.module import Kind, read_module
 
 if TYPE_CHECKING:
     from conftest import Expose, Run, Small, Vm
@@ -63,8 +67,18 @@ def names(module: bytes) -> set[str]:
 
 
 def wrapped(module: bytes) -> set[str]:
-    """Functions that got a wrapper."""
-    return {name.removesuffix("$unguarded") for name in names(module) if name.endswith("$unguarded")}
+    """Functions whose code begins by lowering the stack pointer for what the linker charges them."""
+    parsed = read_module(module)
+    imported, found = parsed.count(Kind.FUNCTION) - len(parsed.functions), set[str]()
+    for index, (start, end) in enumerate(parsed.code, imported):
+        reader = Reader(module, "code", start, end)
+        skip_locals(reader)
+        if _LOWERING.match(module, reader.position, end):
+            found.add(parsed.function_names().get(index, str(index)))
+    return found
+
+
+_LOWERING = re.compile(rb"\x23\x00\x41[\x80-\xff]*[\x00-\x7f]\x6b\x24\x00[\x02\x23]", re.DOTALL)
 
 
 def pointer(vm: "Vm") -> int:
@@ -255,6 +269,31 @@ def test_wrapped_functions_keep_parameters_and_results(small: "Small", run: "Run
     vm = run(module)
     vm.call("proxy_on_tick", 1)
     assert vm.read(8, 16) == (0x100000002).to_bytes(8, "little") + bytes.fromhex("000000000000f83f")
+
+
+def test_every_way_out_of_a_wrapped_function_raises_the_pointer(small: "Small", run: "Run", expose: "Expose") -> None:
+    fields = """(func $f (param $n i32) (result i32)
+      (if (i32.eqz (local.get $n)) (then (return (i32.const 1))))
+      (if (i32.and (local.get $n) (i32.const 1)) (then (br 1 (call $f (i32.sub (local.get $n) (i32.const 1))))))
+      (block (block (br_table 0 1 (i32.and (call $f (i32.sub (local.get $n) (i32.const 1))) (i32.const 2))))
+        (return (i32.const 0x0f0f)))
+      (i32.const 15))"""
+    tick = '(func (export "on_tick") (param i32) (i32.store (i32.const 8) (call $f (local.get 0))))'
+    module = link(small(fields, memory=MEMORY, callback=tick))
+    assert wrapped(module) == {"f"}
+    seen: list[int] = []
+    for depth in range(5):
+        vm = run(expose(module))
+        vm.call("proxy_on_tick", depth)
+        assert pointer(vm) == TOP
+        seen.append(vm.word(8))
+    assert seen == [1, 1, 0x0F0F, 0x0F0F, 15]
+
+
+def test_a_tail_call_in_a_wrapped_function_is_refused(small: "Small") -> None:
+    fields = "(func $f (param i32) (if (local.get 0) (then (call $f (i32.const 0)))) (return_call $f (local.get 0)))"
+    with pytest.raises(LinkError, match=r"core module 0, function 2: .* ends in a tail call"):
+        link(small(fields, memory=MEMORY, callback=TICK))
 
 
 @dataclass(frozen=True)

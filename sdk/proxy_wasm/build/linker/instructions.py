@@ -41,10 +41,11 @@ def _br_tables() -> bytes:
     return rb"\x0e(?:" + rb"|".join(alternatives) + rb")"
 
 
+RETURN = b"\x0f"
+
 # Atomic groups, where possessive ones would do: Python 3.11.2 and older go on behind a repetition that failed halfway (CPython issue 100061).
-_RUN = (
-    rb"(?>(?:"
-    rb"[\x00\x01\x05\x0b\x0f\x1a\x1b\x45-\xc4\xd1]++"  # no immediate
+_WITHOUT_RETURN = (
+    rb"[\x00\x01\x05\x0b\x1a\x1b\x45-\xc4\xd1]++"  # no immediate
     rb"|[\x20-\x22\x0c\x0d]" + U32 +  # locals, branches
     rb"|\x41" + S32 + rb"|\x42" + _S64 +
     rb"|[\x28-\x3e][\x00-\x3f]" + U32 +  # loads and stores: alignment (without a memory index) and offset
@@ -52,8 +53,9 @@ _RUN = (
     rb"|\x43(?s:.){4}|\x44(?s:.){8}"
     rb"|[\x3f\x40]\x00"  # memory.size, memory.grow
     rb"|\xfc(?:[\x00-\x07]|\x0a\x00\x00|\x0b\x00)"  # saturating truncation, memory.copy, memory.fill
-    rb"|" + _br_tables() + rb")*)"
+    rb"|" + _br_tables()
 )  # fmt: skip
+_RUN = rb"(?>(?:[\x0f" + _WITHOUT_RETURN.removeprefix(rb"[") + rb")*)"
 
 _INDEXED = (
     rb"[\x10\x12\x24\xd2]" + U32 +
@@ -62,6 +64,8 @@ _INDEXED = (
     rb"|[\x02-\x04]" + _S33_INDEX +
     rb"|\Z"
 )  # fmt: skip
+
+_TO_RETURN = re.compile(rb"((?>(?:" + _WITHOUT_RETURN + rb")*))(\x0f|\Z)")
 
 _TOKEN = re.compile(rb"(" + _RUN + rb")(" + _INDEXED + rb")")
 _INDEXED_AT = re.compile(rb"(?:" + _INDEXED.removesuffix(rb"|\Z") + rb")")
@@ -92,6 +96,24 @@ def decode(reader: Reader) -> list[Token]:
             skip_instruction(reader)
     tokens.append((reader.data[run_start : reader.end], b""))
     return tokens
+
+
+def before_returns(run: bytes, inserted: bytes) -> bytes:
+    """A run of instructions with `inserted` in front of each `return`."""
+    if RETURN not in run:
+        return run
+    pieces: list[tuple[bytes, bytes]] = _TO_RETURN.findall(run)
+    if sum(len(before) + len(found) for before, found in pieces) == len(run):
+        return b"".join([before + inserted + found if found else before for before, found in pieces])
+    reader = Reader(run, "run")
+    parts: list[bytes] = []
+    while not reader.at_end:
+        start = reader.position
+        skip_instruction(reader)
+        if run[start : start + 1] == RETURN:
+            parts.append(inserted)
+        parts.append(run[start : reader.position])
+    return b"".join(parts)
 
 
 _NO_RESULT = 0x40

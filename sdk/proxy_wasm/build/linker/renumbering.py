@@ -7,6 +7,7 @@ the same in almost every build. `Frame` is that part, in a form that a cache can
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from proxy_wasm.build.errors import LinkError
 from proxy_wasm.build.linker import instructions as op
 from proxy_wasm.build.linker.instructions import Token
 from proxy_wasm.build.linker.program import Function, GlobalVariable, Program, Unit
@@ -17,7 +18,9 @@ from proxy_wasm.build.wasm.binary import Reader, signed, u32
 from proxy_wasm.build.wasm.module import F32, F64, I32, I64, FunctionType, Kind, Limits, Section
 
 _END = b"\x0b"
-_I32_SUB, _I32_LT_U, _LOCAL_GET, _IF, _RETURN = b"\x6b", b"\x49", b"\x20", b"\x04\x40", b"\x0f"
+_NO_RESULT = b"\x40"
+_I32_SUB, _I32_LT_U, _IF = b"\x6b", b"\x49", b"\x04\x40"
+_TAIL_CALLS = (bytes([op.RETURN_CALL]), bytes([op.RETURN_CALL_INDIRECT]))
 _CONSTANTS = {I32: op.I32_CONST, I64: op.I64_CONST, F32: op.F32_CONST, F64: op.F64_CONST}
 _FLOAT_SIZES = {F32: 4, F64: 8}
 
@@ -52,14 +55,12 @@ class Renumbering:
     ) -> None:
         self.program = program
         self.rewritten = charges.rewritten
-        self.weights = weights = charges.wrapped
+        self.weights = charges.wrapped
         self.checks = charges.checks
         self.types: dict[FunctionType, int] = {}
         self.imported = [number for number, body in bodies.items() if body is None]
         self.defined = {number: body for number, body in bodies.items() if body is not None}
         self.functions = {number: new for new, number in enumerate([*self.imported, *self.defined])}
-        first_inner = len(self.functions)
-        self.inner = {number: first_inner + offset for offset, number in enumerate(weights)}
         self.tokens = self._distinct_tokens()
         self.variables = self._kept_globals(stack_pointer)
         self.stack_pointer = stack_pointer
@@ -91,9 +92,7 @@ class Renumbering:
         imports = self._import_section()
         functions = binary.section(
             Section.FUNCTION,
-            binary.vector(
-                u32(self._type(self.program.functions[number].type)) for number in (*self.defined, *self.weights)
-            ),
+            binary.vector(u32(self._type(self.program.functions[number].type)) for number in self.defined),
         )
         return Frame(
             self._type_section() + imports + functions + self._table_section(),
@@ -172,19 +171,15 @@ class Renumbering:
             for unit, tokens in zip(self.program.units, self.tokens, strict=True)
         ]
         bodies: list[bytes] = []
-        inner: dict[int, bytes] = {}
         for number, body in self.defined.items():
             function = self.program.functions[number]
             tokens = self.rewritten.get(number, body.tokens)
-            encoded = _join(body.locals, tokens, replacements[function.unit])
             if number in self.weights:
-                inner[number] = encoded
-                encoded = self._guard(number, function)
-            bodies += (u32(len(encoded)), encoded)
-        for number in self.weights:
-            bodies += (u32(len(inner[number])), inner[number])
-        count = len(self.defined) + len(self.weights)
-        return binary.section(Section.CODE, u32(count), *bodies)
+                code = self._guarded(number, function, tokens, replacements[function.unit])
+            else:
+                code = _join(tokens, replacements[function.unit])
+            bodies += (u32(len(body.locals) + len(code)), body.locals, code)
+        return binary.section(Section.CODE, u32(len(self.defined)), *bodies)
 
     def _replace(self, unit: Unit, token: bytes) -> bytes:
         """The instruction with its new index; a global that never changes becomes the constant that it is."""
@@ -216,24 +211,37 @@ class Renumbering:
         reader.u8()
         return _constant(I32, variable.value + reader.s32())
 
-    def _guard(self, number: int, function: Function) -> bytes:
-        """A body that calls the function's own with the stack pointer lowered by its weight."""
+    def _guarded(
+        self, number: int, function: Function, tokens: list[Token], replacements: Mapping[bytes, bytes]
+    ) -> bytes:
+        """A function's instructions as a block between two changes of the stack pointer.
+
+        A branch out of the function leads to the end of the block instead, and the pointer is raised before each `return`.
+        """
         assert self.stack_pointer is not None  # noqa: S101 - without one, nothing is charged
+        if any(token[:1] in _TAIL_CALLS for _, token in tokens):
+            label = self.program.units[function.unit].module.label
+            raise LinkError(f"{label}function {function.index}: a function that needs a guard ends in a tail call")
         pointer = u32(self.variables[self.stack_pointer])
         load, store = bytes([op.GLOBAL_GET]) + pointer, bytes([op.GLOBAL_SET]) + pointer
         weight = bytes([op.I32_CONST]) + signed(self.weights[number])
-        arguments = b"".join(_LOCAL_GET + u32(index) for index in range(len(function.type.parameters)))
-        call = bytes([op.CALL]) + u32(self.inner[number])
         lower = load + weight + _I32_SUB + store
         restore = load + weight + bytes([op.I32_ADD]) + store
         check = self._check(self.checks[number], load, restore) if number in self.checks else b""
-        return b"\0" + lower + check + arguments + call + restore + _END
+        block = bytes([op.BLOCK]) + self._block_type(function.type.results)
+        code = _join([(op.before_returns(run, restore), token) for run, token in tokens], replacements)
+        return lower + check + block + code + restore + _END
+
+    def _block_type(self, results: bytes) -> bytes:
+        if len(results) > 1:
+            return signed(self._type(FunctionType(b"", results)))
+        return results or _NO_RESULT
 
     def _check(self, check: Check, load: bytes, restore: bytes) -> bytes:
         """Ask CPython whether there is stack left, but only beyond the limit: the question costs more than the comparison."""
         constant = bytes([op.I32_CONST])
         ask = constant + signed(EMPTY_STRING) + bytes([op.CALL]) + u32(self.functions[check.function])
-        fail = restore + constant + signed(check.error) + _RETURN
+        fail = restore + constant + signed(check.error) + op.RETURN
         return load + constant + signed(check.limit) + _I32_LT_U + _IF + ask + _IF + fail + _END + _END
 
     def _names(self) -> bytes:
@@ -245,9 +253,6 @@ class Renumbering:
             name = name if function.imported is None else function.imported.name
             if name:
                 entries.append(u32(new) + binary.name(name))
-        for number, new in self.inner.items():
-            function = self.program.functions[number]
-            entries.append(u32(new) + binary.name(names[function.unit].get(function.index, str(number)) + "$unguarded"))
         subsection = binary.vector(entries)
         return b"\x01" + u32(len(subsection)) + subsection
 
@@ -267,5 +272,5 @@ def _constant(value_type: int, value: int) -> bytes:
     return opcode + signed(value)
 
 
-def _join(local_declarations: bytes, tokens: list[Token], replacements: Mapping[bytes, bytes]) -> bytes:
-    return local_declarations + b"".join([part for run, token in tokens for part in (run, replacements[token])])
+def _join(tokens: list[Token], replacements: Mapping[bytes, bytes]) -> bytes:
+    return b"".join([part for run, token in tokens for part in (run, replacements[token])])

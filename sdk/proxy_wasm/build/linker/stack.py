@@ -9,7 +9,7 @@ So the linker makes the shadow stack measure the native one. Every function is c
 
 - A function with a shadow frame lowers the stack pointer by a constant in its prologue and raises it in its epilogues: the constants are
   enlarged. This costs nothing at run time.
-- A function without one is wrapped by a function that lowers the pointer, calls the original and raises it again. Wrapped are only those that
+- The code of a function without one is wrapped in instructions that lower the pointer and raise it again. Wrapped are only those that
   recursion cannot avoid: one function of every cycle of direct calls, and every function in the table (what an indirect call reaches) that
   can get to another indirect call without passing a charged function.
 - What is left uncharged lies on paths between charged functions. The one behind pays for the longest such path. (A path that ends uncharged
@@ -17,7 +17,7 @@ So the linker makes the shadow stack measure the native one. Every function is c
 
 With `native <= charged` on every path of the call graph, a budget of charged bytes bounds the native stack. When the VM starts, before Python
 runs, `_initialize` puts that budget into the thread state's limits. Some cycles of CPython never compare the stack pointer with them; the
-wrappers of their functions do (`proxy_wasm.build.linker.cpython`).
+wrapped functions do (`proxy_wasm.build.linker.cpython`).
 
 The native frame is estimated from a function's locals and calls, fitted to the frames that V8 13.6 and 14.1 (x86-64) make of CPython 3.14: of
 11,531 functions it falls short of 184. `benchmarks/native_stack.py` looks on the linked module for the cycle that is charged least for its native
@@ -60,11 +60,11 @@ class Charges:
     """What the linker adds to functions' use of the shadow stack, in bytes."""
 
     wrapped: dict[int, int] = field(default_factory=dict[int, int])
-    """Functions that get a wrapper."""
+    """Functions whose code is wrapped."""
     rewritten: dict[int, list[Token]] = field(default_factory=dict[int, list[Token]])
     """Functions with other instructions: those whose frame grows."""
     checks: dict[int, "Check"] = field(default_factory=dict[int, "Check"])
-    """Functions whose wrapper first asks CPython whether there is stack left."""
+    """Functions that first ask CPython whether there is stack left."""
 
 
 @dataclass(frozen=True, slots=True)
