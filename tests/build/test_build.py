@@ -103,6 +103,8 @@ def test_the_module_records_what_it_was_made_from(shared: Shared) -> None:
     assert found.input_hash == shared.results[0]["hash"]
     assert found.plugins == {"": "greeter:Greeter"}
     assert {"greeter", "proxy_wasm", "proxy_wasm.contexts"} <= set(found.python_modules)
+    assert {"compile", "sqlite3", "decimal"} <= set(found.left_out)
+    assert not {"json", "struct"} & set(found.left_out)
     assert not {"proxy_wasm.build", "typing_extensions", "pytest", "asyncio"} & set(found.python_modules)
 
 

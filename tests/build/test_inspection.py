@@ -93,6 +93,12 @@ def test_a_module_without_anything_can_be_inspected() -> None:
     assert found.largest_functions == ()
 
 
+def test_parts_of_cpython_that_are_left_out_are_told_by_their_stand_ins() -> None:
+    stand_ins = [f'(func $"left_out_of_this_build:{name}")' for name in ("sqlite3", "compile", "sqlite3 ")]
+    assert inspect(module(*stand_ins)).left_out == ("compile", "sqlite3", "sqlite3 ")
+    assert inspect(module("(func $kept)")).left_out == ()
+
+
 def test_functions_without_a_name_are_numbered() -> None:
     found = inspect(module("(func) (func nop)"))
 

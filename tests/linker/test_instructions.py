@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy_wasm.build.linker.instructions import Token, decode, skip_locals, tokenize
+from proxy_wasm.build.linker.instructions import Token, before_returns, decode, skip_locals, tokenize
 from proxy_wasm.build.wasm.binary import MalformedError, Reader, signed, u32
 
 steady = settings(derandomize=True, deadline=None, max_examples=300)
@@ -195,3 +195,13 @@ def test_local_declarations_are_counted() -> None:
     assert reader.peek() == 0x20
     with pytest.raises(MalformedError, match=r"offset 0x2: ends too early"):
         skip_locals(Reader(b"\x01\x03", "code section"))
+
+
+@pytest.mark.parametrize("labels", [1, 1000])
+def test_something_can_stand_before_each_return_and_nowhere_else(labels: int) -> None:
+    """A table of 1,000 labels is decoded, where the regular expression ends; the constants hold the opcode of `return`."""
+    table = b"\x41\x00\x0e" + u32(labels) + b"\x00" * (labels + 1)
+    run = b"\x41\x0f\x0f" + table + b"\x44" + b"\x0f" * 8 + b"\x1a\x0f\x0b"
+    expected = b"\x41\x0f\x01\x0f" + table + b"\x44" + b"\x0f" * 8 + b"\x1a\x01\x0f\x0b"
+    assert before_returns(run, b"\x01") == expected
+    assert before_returns(b"\x01\x0b", b"\x00") == b"\x01\x0b"

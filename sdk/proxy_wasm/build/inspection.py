@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy_wasm.build.checker import ABI_VERSIONS
+from proxy_wasm.build.parts import LEFT_OUT
 from proxy_wasm.build.provenance import SECTION, Package, Provenance
 from proxy_wasm.build.wasm.module import (
     VALUE_TYPES,
@@ -65,6 +66,8 @@ class Inspection:
     """How many bytes of memory the module sets when it is instantiated."""
     python_modules: tuple[str, ...]
     """Those in the snapshot, sorted; empty where this SDK did not make the module."""
+    left_out: tuple[str, ...]
+    """Parts of CPython that are not in the module, as its function names tell, sorted."""
     plugins: dict[str, str]
     """From `root_id` to `"module:Class"`."""
     sdk_version: str | None
@@ -103,6 +106,7 @@ def inspect(module: bytes) -> Inspection:
         initial_memory=parsed.memories[0].minimum << 16 if parsed.memories else 0,
         snapshot=sum(segment.end - segment.start for segment in parsed.segments),
         python_modules=tuple(map(str, manifest.get("modules", ()))),
+        left_out=tuple(sorted({name.removeprefix(LEFT_OUT) for name in names.values() if name.startswith(LEFT_OUT)})),
         plugins=dict(manifest.get("plugins", {})),
         sdk_version=manifest.get("sdk"),
         input_hash=None if provenance is None else provenance.hash,

@@ -17,6 +17,9 @@ from dataclasses import dataclass, field
 EVERYTHING = "all"
 """The name that keeps every part."""
 
+LEFT_OUT = "left_out_of_this_build:"
+"""How the functions are named that stand in the table for those of a part; the part's name follows."""
+
 Range = tuple[str, str]
 """The first and the last function of a range, by name; both occur once."""
 

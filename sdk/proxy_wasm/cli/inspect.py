@@ -34,6 +34,9 @@ def _lines(file: Path, found: Inspection) -> Iterator[str]:
     yield from _items("exports", found.exports)
     yield from _parts("sections", found.sections)
     yield from _parts(f"largest of {found.functions} functions", found.largest_functions)
+    if found.left_out:
+        yield f"\nleft out of CPython ({len(found.left_out)}); [tool.proxy-wasm] stdlib brings parts back"
+        yield from _wrapped(found.left_out)
     if found.python_modules:
         yield f"\nPython modules in the snapshot ({len(found.python_modules)})"
         yield from _wrapped(found.python_modules)

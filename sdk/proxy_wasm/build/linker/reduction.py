@@ -22,7 +22,7 @@ from proxy_wasm.build.errors import LinkError
 from proxy_wasm.build.linker.instructions import CALL, GLOBAL_GET, I32_CONST, S32, U32
 from proxy_wasm.build.linker.program import Function, Program, Unit
 from proxy_wasm.build.linker.reachability import FUNCTION_POINTERS, TABLE_BASE, Body, Removal, reachable_bodies
-from proxy_wasm.build.parts import EVERYTHING, Part
+from proxy_wasm.build.parts import EVERYTHING, LEFT_OUT, Part
 from proxy_wasm.build.wasm.binary import Reader, signed, u32
 from proxy_wasm.build.wasm.module import I32, Kind
 
@@ -234,7 +234,7 @@ def reduce(program: Program, reduction: Reduction) -> dict[int, Body | None]:
         if key not in stubs:
             stubs[key] = len(program.functions)
             adapters = len(program.units) - 1
-            name = f"left_out_of_this_build:{part}"
+            name = f"{LEFT_OUT}{part}"
             program.functions.append(Function(adapters, -1, function_type, (0, 0), name=name))
             bodies[stubs[key]] = _stub(program, reduction.messages.traps[part])
         program.slots[slot] = stubs[key]
