@@ -21,9 +21,8 @@ wrapped functions do (`proxy_wasm.build.linker.cpython`).
 
 The native frame is estimated from a function's locals and calls, fitted to the frames that V8 13.6 and 14.1 (x86-64) make of CPython 3.14: of
 11,531 functions it falls short of 184. `benchmarks/native_stack.py` looks on the linked module for the cycle that is charged least for its native
-stack: 0.59 bytes a byte, in sqlite. Other cycles below 1 were seen in sqlite's expressions (at most 1,000 deep by its own limit), in the update of
-deep class hierarchies and in conversions of file names, which only call Python through the interpreter, and that is charged more than twice what
-it takes. So the bound is measured, not proven; `tests/inside` runs what we could think of.
+stack: 0.84 bytes a byte, in sqlite's configuration, where all of CPython is kept, and none below 1 where sqlite is left out. So the bound is measured, not
+proven; `tests/inside` runs what we could think of.
 """
 
 import re
