@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from proxy_wasm.build.componentize import componentize
 from proxy_wasm.build.dependencies import install
 from proxy_wasm.build.inputs import collect
 from proxy_wasm.build.linker import LinkOptions, link
+from proxy_wasm.build.parts import left_out
 from proxy_wasm.build.settings import Project
 from proxy_wasm.build.wasm.component import read_component
 from proxy_wasm.build.wasm.module import read_module
@@ -105,3 +107,14 @@ def test_another_process_links_the_same_bytes(real: bytes, linked: bytes, folder
         env={**os.environ, "PYTHONHASHSEED": "7"},
     )
     assert (folder / "module.wasm").read_bytes() == linked
+
+
+def test_every_part_is_found_and_most_of_the_code_goes_with_them(real: bytes, linked: bytes) -> None:
+    """Parts whose modules were imported are among them: these stay, as they were initialized."""
+    reduced = link(real, replace(OPTIONS, left_out=left_out((), ())))
+    wasmtime.Module.validate(wasmtime.Engine(), reduced)
+    whole, parsed = read_module(linked), read_module(reduced)
+    assert parsed.section_sizes["code"] < 0.6 * whole.section_sizes["code"]
+    kept = set(parsed.function_names().values())
+    assert {"encoder_call", "PyEval_EvalCode"} <= kept
+    assert not {"sqlite3_step", "compiler_codegen", "_PyPegen_run_parser"} & kept
