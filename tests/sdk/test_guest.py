@@ -104,7 +104,9 @@ class Greeting(HttpContext):
 def in_guest(folder: Path, program: str) -> str:
     """What a program prints that imports the guest's app as componentize-py does."""
     (folder / "wit_world.py").write_text(WORLD)
-    (folder / "proxy_wasm_settings.py").write_text('PLUGINS = {"": "greeter:Greeter"}\nSDK_VERSION = "1.2"\n')
+    (folder / "proxy_wasm_settings.py").write_text(
+        'PLUGINS = {"": "greeter:Greeter"}\nSDK_VERSION = "1.2"\nCOMPILER = True\nIMPORTS = ()\nLEFT_OUT = {}\n'
+    )
     (folder / "greeter.py").write_text(GREETER)
     for name in (
         "componentize_py_async_support/futures",

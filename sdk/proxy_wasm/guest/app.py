@@ -53,6 +53,7 @@ def start() -> None:
             random.seed()
         except BaseException as error:  # noqa: BLE001 - nothing may leave a callback
             report(host, "the start of the VM", error)
+    gc.freeze()  # what was made here is there as long as the VM
 
 
 class WitWorld(wit_world.WitWorld):

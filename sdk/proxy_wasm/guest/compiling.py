@@ -137,7 +137,7 @@ def forget() -> None:
     for name in _slim_modules():
         sys.modules[name].__doc__ = None
     for candidate in gc.get_objects():
-        if isinstance(candidate, type):
+        if issubclass(type(candidate), type):  # not `isinstance`, which asks the object behind a proxy
             if candidate.__flags__ & (_HEAP_TYPE | _IMMUTABLE_TYPE) == _HEAP_TYPE and _is_slim(candidate):
                 _forget_class(candidate)
         elif type(candidate) is type(forget) and _is_slim(candidate):

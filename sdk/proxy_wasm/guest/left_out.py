@@ -42,7 +42,7 @@ def refuse(modules: "Mapping[str, str]", *, compiler: bool) -> None:
         sys.meta_path.insert(0, _Finder({**names, **missing}))  # pyright: ignore[reportArgumentType] - finds nothing
     if traceback := sys.modules.get("traceback"):
         if not compiler:
-            _replace(traceback, "_extract_caret_anchors_from_line_segment", _no_anchors)
+            _replace(traceback, "_extract_caret_anchors_from_line_segment", _anchors)
         if "unicodedata" in missing:
             _replace(traceback, "_display_width", _characters)
 
@@ -52,9 +52,30 @@ def _replace(module: "ModuleType", name: str, function: object) -> None:
         setattr(module, name, function)
 
 
-def _no_anchors(segment: str) -> None:
-    """Which operator of an expression failed; the whole expression is marked instead."""
-    del segment
+def _anchors(segment: str) -> object:
+    """Where the part of an expression begins that failed: the brackets of a subscript or a call of a name, which can be told without a parser.
+
+    The whole expression is marked where it is anything else.
+    """
+    opening = {"]": "[", ")": "("}.get(segment[-1:])
+    if opening is None or "\n" in segment or '"' in segment or "'" in segment or "#" in segment:
+        return None
+    start = segment.find(opening)
+    if not segment[:start].replace(".", "").isidentifier() or _closed_before_end(segment[start:]):
+        return None
+    make = sys.modules["traceback"]._Anchors  # noqa: SLF001 - what the replaced function makes
+    return make(0, start, 0, len(segment))
+
+
+def _closed_before_end(segment: str) -> bool:
+    """Whether the bracket that a text begins with is closed by another than the last character."""
+    depth = 0
+    for character in segment[:-1]:
+        depth += character in "([{"
+        depth -= character in ")]}"
+        if not depth:
+            return True
+    return False
 
 
 def _characters(line: str, offset: int | None = None) -> int:

@@ -261,6 +261,9 @@ _SUPPORT = """
 """
 
 _ABI_FUNCTIONS = f"""
+(func $cabi_realloc (param i32 i32 i32 i32) (result i32)
+  ;; memory for what WASI returns; componentize-py's runtime has one that does the same
+  (call $malloc (local.get 3)))
 (func (export "{signatures.ABI_VERSION_EXPORT}"))
 (func (export "{signatures.MEMORY_ALLOCATE_EXPORT}") (param $size i32) (result i32)
   (local $object i32)

@@ -178,11 +178,12 @@ class _Linker:
                 )
             edge = self._bridge(instances)
         else:
-            edge = adapters.edge_text(
+            imports, functions = adapters.edge_text(
                 _known_hostcalls(hostcalls),
                 {name: callback.post_return is not None for name, callback in callbacks.items()},
                 frees=self.resolution.symbol(adapters.FREE, Kind.FUNCTION) is not None,
             )
+            edge = [*imports, adapters.REALLOC_IMPORT], functions
         has_stack = self.resolution.symbol("__stack_pointer", Kind.GLOBAL) is not None
         return _module_text(edge, replaced, has_stack=has_stack, left_out=self.options.left_out)
 
@@ -331,7 +332,7 @@ def _module_text(
     if replaced:
         functions.append(wasi.SUPPORT)
         functions += [wasi.function_text(*name, signature) for name, signature in sorted(replaced.items())]
-    imports += [adapters.MEMORY_IMPORT, adapters.REALLOC_IMPORT]
+    imports.append(adapters.MEMORY_IMPORT)
     if has_stack:
         imports.append(adapters.STACK_POINTER_IMPORT)
     return "\n".join(["(module", *imports, *functions, ")"])

@@ -153,7 +153,8 @@ class _References(dict[bytes, int]):
     def slots_of(self, body: Body) -> set[int]:
         """Slots that a body may name, and numbers that are none: position-independent code adds a constant to where its library's slots begin.
 
-        Where it keeps the beginning in a local, any constant that it adds may be meant, and where a library has no such beginning, any at all.
+        Where it keeps the beginning in a local, any constant that it adds may be meant, and where a library has no such beginning, any at all. A linker that
+        leaves the number of the global in the five bytes of its relocation does so with all relocations: there only constants of five bytes may be.
         """
         slots: set[int] = set()
         bases: set[int] = set() if self.bases or not body.indirect else {0}
@@ -173,7 +174,9 @@ class _References(dict[bytes, int]):
     def _constants(self, body: Body, *, added: bool) -> set[int]:
         """The constants of a body, and what looks like one; those alone that are `added` to something."""
         code = b"".join([run + (_LOCAL if token in self.bare_bases else token) for run, token in body.tokens])
-        return {Reader(found, "code").s32() for found in (_ADDED if added else _CONSTANT).findall(code)}
+        relocated = all(len(token) == _RELOCATED for _, token in body.tokens if token in self.bare_bases)
+        pattern = _CONSTANT if not added else _ADDED_RELOCATED if relocated else _ADDED
+        return {Reader(found, "code").s32() for found in pattern.findall(code)}
 
     def _slot(self, token: bytes) -> int | None:
         if _index(token) not in self.pointers:
@@ -199,6 +202,9 @@ _LOCAL = b"\x20\0"
 _CONSTANT = re.compile(rb"(?=\x41(" + S32 + rb"))")
 _ADDED = re.compile(rb"(?=\x41(" + S32 + rb")(?:\x20" + U32 + rb")?\x6a)")
 """`i32.const`, perhaps `local.get`, `i32.add`."""
+_ADDED_RELOCATED = re.compile(rb"(?=\x41([\x80-\xff]{4}[\x00-\x7f])(?:\x20" + U32 + rb")?\x6a)")
+_RELOCATED = 6
+"""Bytes of an instruction with a number that was relocated (WebAssembly/tool-conventions, Linking.md, "Relocation Sections")."""
 
 
 def _index(token: bytes) -> int:

@@ -8,6 +8,8 @@ stay out as well, unless
 - the part is a compiled module that was initialized: its objects may then be anywhere in the snapshot. `PyInit_X` returns the address of the
   module's definition, which CPython numbers when it sees it first.
 
+And so do those of componentize-py's runtime, which nothing calls once the linker's own functions stand on both edges (`proxy_wasm.build.linker.bridge`).
+
 A slot of a function that is left out gets another in its place: one of the same type that says in the proxy's log what is missing, and traps.
 Nothing should ever call it; a wrong table of parts must not end in silence. Where Python may well get to a function that is missing, the parts
 say what stands in its place: a function that raises `ImportError`, or one that does nothing.
@@ -34,6 +36,9 @@ STUB = "left_out"
 """The adapter that logs a message and traps."""
 HOSTCALLS = ("log",)
 """What it imports."""
+
+RUNTIME_FUNCTION = "wit_dylib_export_call"
+"""What componentize-py's runtime exports for the component's lifted functions."""
 
 EXCEPTION, SET_EXCEPTION = "PyExc_ImportError", "PyErr_SetString"
 _SNAPSHOT_KNOWS = "this linker knows CPython 3.14 as componentize-py 0.25 builds it"
@@ -168,9 +173,21 @@ class _Planner:
             known |= {slot for base in bases for slot in range(base, base + size)}
         own = len(self.program.units) - 1
         known |= {slot for slot, number in self.program.slots.items() if self.program.functions[number].unit == own}
+        runtime = self._runtime()
         self.reduction.removal.slots = {
-            slot for slot, number in self.program.slots.items() if slot not in known or number in self.reduction.parts
+            slot
+            for slot, number in self.program.slots.items()
+            if slot not in known or number in self.reduction.parts or self.program.functions[number].unit == runtime
         }
+
+    def _runtime(self) -> int | None:
+        """The number of componentize-py's runtime, through which nothing passes after the snapshot (`proxy_wasm.build.linker.bridge`)."""
+        for number, unit in enumerate(self.program.units):
+            if any(
+                export.name == RUNTIME_FUNCTION for export in unit.module.exports if export.kind is Kind.FUNCTION
+            ) and (unit.module.code and unit is not self.unit):
+                return number
+        return None
 
     def _value(self, unit: Unit, index: int) -> int:
         return self.program.globals[unit.globals[index]].value
