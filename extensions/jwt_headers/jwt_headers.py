@@ -31,6 +31,13 @@ LONGEST_PATH_FOR_REGEX = 2048
 Decision = Action | int | None
 Result = Decision | Coroutine[Any, Any, Decision]
 
+MOST_PATHS = MOST_NAMES = 1024
+LONGEST_REMEMBERED_PATH, LONGEST_REMEMBERED_NAME = 512, 128
+"""What paths demand and what names of headers mean is remembered, up to so many; then it begins anew."""
+
+_READ, _FORGED = 1, 2
+"""What a header may be, as bits: one that is looked at, one that only claims may set."""
+
 _BAD_REQUEST = 400
 _ERRORS = {_BAD_REQUEST: "invalid_request", UNAUTHORIZED: "invalid_token"}
 """What a client is told (RFC 6750, 3.1)."""
@@ -50,6 +57,9 @@ class JwtHeaders(PluginContext):
     def __init__(self) -> None:
         self._providers: dict[str, Provider] = {}
         self._verifies_natively = True
+        self._demands: dict[str, Sequence[Demand]] = {}
+        self.roles: dict[str, int] = {}
+        """From names of headers, as they are written, to what they are."""
 
     def on_configure(self) -> None:
         self.settings = settings = Settings(read(self.configuration.text) if self.configuration.raw else {})
@@ -69,6 +79,8 @@ class JwtHeaders(PluginContext):
         self.rules = tuple((rule.matches, self._demand(rule.requirement)) for rule in settings.rules)
         has_regex = any(rule.has_regex for rule in settings.rules)
         self.longest_path = LONGEST_PATH_FOR_REGEX if has_regex else LONGEST_PATH
+        self._demands.clear()
+        self.roles.clear()
 
     def _demand(self, requirement: Requirement) -> Demand:
         providers = tuple(self._providers[name] for name in requirement.providers)
@@ -95,6 +107,29 @@ class JwtHeaders(PluginContext):
 
         A path that may mean several things has to meet the demands for each of them.
         """
+        path = path.partition("?")[0]
+        demands = self._demands.get(path)
+        if demands is None:
+            demands = self._judge_path(path)
+            if len(path) <= LONGEST_REMEMBERED_PATH:
+                if len(self._demands) >= MOST_PATHS:
+                    self._demands.clear()
+                self._demands[path] = demands
+        return demands
+
+    def role_of(self, written: str) -> int:
+        """What a header of that name is; servers may take `_` for `-` in the names that claims set."""
+        name = written.lower()
+        role = _READ if name in self.headers_read else 0
+        if name in self.headers_set or ("_" in name and name.replace("_", "-") in self.headers_set):
+            role |= _FORGED
+        if len(written) <= LONGEST_REMEMBERED_NAME:
+            if len(self.roles) >= MOST_NAMES:
+                self.roles.clear()
+            self.roles[written] = role
+        return role
+
+    def _judge_path(self, path: str) -> Sequence[Demand]:
         if not self.rules:
             return ()
         found = readings(path, self.longest_path)
@@ -144,15 +179,19 @@ class JwtHeadersStream(HttpContext[JwtHeaders]):
 
         Of these also how some servers write them: with `_` in place of `-`.
         """
-        read, set_by_claims = self.plugin.headers_read, self.plugin.headers_set
+        plugin = self.plugin
+        roles = plugin.roles
         values: dict[str, list[str]] = {}
         forged: list[str] = []
         for written, value in headers.multi_items():
-            name = written.lower()
-            if name in read:
-                values.setdefault(name, []).append(value)
-            if name in set_by_claims or ("_" in name and name.replace("_", "-") in set_by_claims):
-                forged.append(written)
+            role = roles.get(written)
+            if role is None:
+                role = plugin.role_of(written)
+            if role:
+                if role & _READ:
+                    values.setdefault(written.lower(), []).append(value)
+                if role & _FORGED:
+                    forged.append(written)
         for name in dict.fromkeys(forged):
             headers.discard(name)
         return values

@@ -1,4 +1,4 @@
-"""What a hostcall makes of arguments that it cannot take: a Python exception, and the VM lives on."""
+"""Hostcalls and the methods of headers as built-in functions: what they make of arguments that they cannot take is a Python exception, and the VM lives on."""
 
 import pytest
 
@@ -27,3 +27,17 @@ def test_arguments_of_the_wrong_number_type_or_size_are_refused(probe: Proxy) ->
     assert outcomes.keys() == EXPECTED.keys()
     for name, outcome in outcomes.items():
         assert outcome.startswith(EXPECTED[name]), name
+
+
+def test_the_methods_of_headers_do_as_built_in_functions_what_they_do_in_python(probe: Proxy) -> None:
+    headers = [
+        ("act", "compare the methods of headers"),
+        ("x-one", "1"),
+        ("x-many", "a"),
+        ("x-many", "b"),
+        ("x-bytes", b"\xff\xfe caf\xc3\xa9"),
+        ("x-empty", ""),
+    ]
+    count, differing = probe.get("/path?query", headers=headers).json()
+    assert differing == []
+    assert count > 500

@@ -1,6 +1,6 @@
 """Every hostcall and callback of Proxy-Wasm ABI 0.2.1 with its parameters and results, as data.
 
-One table from which everything else about the wire follows: the WIT world (`proxy_wasm.abi.wit`), the linker's adapters,
+One table from which everything else about the wire follows: the linker's functions on both edges of a module,
 the checker's exact signatures, and how the emulator reads a compiled guest's arguments. Nothing that runs in Wasm imports
 this module.
 

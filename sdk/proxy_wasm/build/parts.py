@@ -51,6 +51,7 @@ COMPILE = Part(
         ("_PyCodegen_Expression", "codegen_comprehension_generator"),
     ),
     raising={
+        "_PyPegen_fill_token": FAILURE,
         "_PyParser_ASTFromString": NULL,
         "_PyParser_ASTFromFile": NULL,
         "_PyParser_InteractiveASTFromFile": NULL,

@@ -4,6 +4,7 @@ import json
 import logging
 
 from acts import ACTS
+from header_methods import differences
 from recursion import GROUPS
 
 from proxy_wasm import Action, Headers, HttpContext, PluginContext
@@ -18,6 +19,8 @@ class Probe(PluginContext):
 
 class ProbeStream(HttpContext[Probe]):
     def on_request_headers(self, headers: Headers, end_of_stream: bool) -> Action | None:
+        if headers.get("act") == "compare the methods of headers":
+            return self.send_local_response(200, body=json.dumps(differences(headers)))
         if act := headers.get("act"):
             return self.send_local_response(200, body=json.dumps(ACTS[act](), default=str))
         if group := headers.get("list"):

@@ -1,0 +1,89 @@
+"""The methods of `Headers` that are built-in functions in a compiled guest, held against the methods that they stand for."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from proxy_wasm import Headers
+from proxy_wasm.abi import hostcalls
+from proxy_wasm.abi.enums import MapType
+
+KEYS: tuple[Any, ...] = (
+    "x-one",
+    "X-One",
+    "x-many",
+    "X-MANY",
+    "x-bytes",
+    "x-empty",
+    ":path",
+    "absent",
+    "",
+    b"x-one",
+    b"absent",
+    "x-\udcff",
+    "x-é",
+    "x\0one",
+    "x\none",
+    "x" * 200,
+    "\ud800",
+    None,
+    5,
+    ("x-one",),
+)
+VALUES: tuple[Any, ...] = (
+    "plain",
+    "",
+    "käse",
+    "a\udcffb",
+    b"\xff\x00",
+    b"bytes",
+    "line\r\nbreak",
+    "nul\0",
+    "\ud800",
+    None,
+    7,
+    "long " * 500,
+)
+
+
+def differences(headers: Headers) -> tuple[int, list[str]]:
+    """How many calls were compared, and those that came to something else."""
+    plain = Headers(hostcalls.current(), MapType.HTTP_REQUEST_HEADERS)
+    found: list[str] = []
+    count = 0
+    for description, call in calls():
+        count += 1
+        before = plain.raw
+        expected = outcome(call, plain)
+        changed = plain.raw
+        plain.replace(before)
+        actual = outcome(call, headers)
+        if (actual, plain.raw) != (expected, changed):
+            found.append(f"{description}: {actual} instead of {expected}")
+        plain.replace(before)
+    return count, found
+
+
+def outcome(call: Callable[[Any], object], headers: Headers) -> str:
+    """What a call returns or raises."""
+    try:
+        return repr(call(headers))
+    except Exception as error:  # noqa: BLE001 - whatever it is
+        return f"{type(error).__name__}: {error}"
+
+
+def calls() -> Iterator[tuple[str, Callable[[Any], object]]]:
+    """Every method with every key, and value."""
+    yield "multi_items", lambda headers: headers.multi_items()
+    yield "items", lambda headers: dict(headers.items())
+    yield "multi_items with an argument", lambda headers: headers.multi_items(1)
+    for key in KEYS:
+        yield f"get {key!r}", lambda headers, key=key: headers.get(key)
+        yield f"get {key!r} or 7", lambda headers, key=key: headers.get(key, 7)
+        yield f"[{key!r}]", lambda headers, key=key: headers[key]
+        yield f"{key!r} in", lambda headers, key=key: key in headers
+        yield f"getall {key!r}", lambda headers, key=key: headers.getall(key)
+        yield f"discard {key!r}", lambda headers, key=key: headers.discard(key)
+        yield f"pop {key!r}", lambda headers, key=key: headers.pop(key, None)
+        for value in VALUES:
+            yield f"[{key!r}] = {value!r}", lambda headers, key=key, value=value: headers.__setitem__(key, value)
+            yield f"add {key!r} {value!r}", lambda headers, key=key, value=value: headers.add(key, value)
