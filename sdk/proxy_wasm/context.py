@@ -235,7 +235,7 @@ class Context:
         """End `work` with this context, unless it is released before."""
         if self._tasks is None:
             self._tasks = {}
-            self._host.had_tasks = True
+            self._host.ends_matter = True
         self._tasks[work] = None
 
     def _release(self, work: Work) -> None:

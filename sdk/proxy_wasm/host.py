@@ -65,7 +65,7 @@ class Host:
     __slots__ = (
         "context_id",
         "downstream_data",
-        "had_tasks",
+        "ends_matter",
         "hostcalls",
         "may_be_nested",
         "monotonic",
@@ -91,8 +91,9 @@ class Host:
         """What was woken and waits for the dispatcher."""
         self.context_id = 0
         self.phase = PLUGIN
-        self.had_tasks = False
-        """Whether anything has ever gone on for a context behind its callbacks."""
+        self.ends_matter = False
+        """Whether something may have to be done when a stream ends: once anything went on for a context behind its callbacks, or a class of streams was seen that a
+        compiled guest cannot serve by itself."""
         self.resumed = False
         """Whether what runs belongs to an earlier callback of its context than the one that the host is in."""
         self.may_be_nested = False

@@ -21,6 +21,8 @@ from proxy_wasm.host import Host
 
 _METHODS = ("get", "__getitem__", "__contains__", "getall", "multi_items", "__setitem__", "add", "discard")
 """The methods of `Headers` that have a built-in function, in the linker's order."""
+_MAX_CLASSES = 16
+"""How many the linker's table has room for."""
 _HAS_ON_DONE, _HAS_ON_LOG, _HAS_FINALIZER = 1, 2, 4
 _BASE: type[HttpContext[Any]] = HttpContext
 
@@ -70,7 +72,11 @@ def begin(dispatcher: Dispatcher) -> None:
 
     def made(plugin: PluginContext, stream_class: type[HttpContext[Any]]) -> None:
         key = plugin.context_id, stream_class
-        if key not in registered and _takes_part(type(plugin), stream_class):
+        if key in registered:
+            return
+        if len(registered) >= _MAX_CLASSES or not _takes_part(type(plugin), stream_class):
+            host.ends_matter = True
+        else:
             registered.add(key)
             done = stream_class.on_done is not _BASE.on_done
             logged = stream_class.on_log is not _BASE.on_log
@@ -105,11 +111,11 @@ def _attribute(owner: type, name: str) -> object:
 def _offsets(host: Host) -> tuple[int, ...]:
     """Where the attributes lie that are read and written without the interpreter."""
     context: Any = _BASE.__new__(_BASE)
-    kept = host.context_id, host.phase, host.had_tasks
+    kept = host.context_id, host.phase, host.ends_matter
     places: tuple[tuple[Any, str], ...] = (
         (host, "context_id"),
         (host, "phase"),
-        (host, "had_tasks"),
+        (host, "ends_matter"),
         (context, "context_id"),
         (context, "_state"),
         (context, "_tasks"),
@@ -121,7 +127,7 @@ def _offsets(host: Host) -> tuple[int, ...]:
         _built_in.slot_offset(owner, mark, type(owner).__basicsize__)
         for (owner, _), mark in zip(places, marks, strict=True)
     )
-    host.context_id, host.phase, host.had_tasks = kept
+    host.context_id, host.phase, host.ends_matter = kept
     if not all(offsets):
         msg = f"attributes of contexts are not where they were expected: {offsets}"
         raise RuntimeError(msg)

@@ -13,8 +13,8 @@ a new object of that class, made for this stream, goes to the dispatcher (`adopt
 
 A stream's end is the dispatcher's unless nothing could come of it: no `on_done` of its own, no tasks, nothing woken, and nobody but the
 dispatcher's dictionary has the object. Such an object is let go when the next stream begins: between a stream's beginning and its end the proxy has done
-much else, and what lets an object go would have to be fetched from memory for it alone. Where the VM has one plugin context, registered, and never had a task of a
-stream (`Host.had_tasks`), `on_done` does not even look for the object.
+much else, and what lets an object go would have to be fetched from memory for it alone. Where the VM has one plugin context, registered, and nothing was
+seen for which an end may matter (`Host.ends_matter`), `on_done` does not even look for the object.
 """
 
 from proxy_wasm.abi.signatures import CoreSignature
@@ -54,7 +54,7 @@ OBJECTS = (
 )
 """The first arguments of `serve_streams`: the dispatcher's dictionaries of streams and of plugin contexts, the queue of what was woken, the `Host`, `Action.CONTINUE`,
 methods of the dispatcher, and what the methods get."""
-OFFSETS = ("host_context_id", "host_phase", "host_had_tasks", "context_id", "state", "tasks")
+OFFSETS = ("host_context_id", "host_phase", "host_ends_matter", "context_id", "state", "tasks")
 """The arguments behind those: where objects keep these attributes, as `slot_offset` tells."""
 
 MAX_CLASSES = 16
@@ -397,7 +397,7 @@ _FUNCTIONS = f"""
         (i32.and
           (i32.eqz (i32.and (global.get $flags) (i32.const {HAS_ON_DONE})))
           (i32.and
-            (i32.eq (call $slot (global.get $served_host) (global.get $offset_host_had_tasks)) (global.get $false))
+            (i32.eq (call $slot (global.get $served_host) (global.get $offset_host_ends_matter)) (global.get $false))
             (i32.eqz (i32.load offset=8 (global.get $served_ready))))))
     (then (return (i32.const 1))))
   (local.set $id (call $id_object (local.get $context_id)))
