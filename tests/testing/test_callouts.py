@@ -52,7 +52,6 @@ def fail(_: object) -> UpstreamResponse:
         ("x-grpc", grpc_unary({"/echo.Echo/Say": bytes.upper}), 200, "HI"),
         ("x-grpc", grpc_unary({"/echo.Echo/Say": refuse}), 500, "not you ~ 100%25{via_upstream}"),
         ("x-grpc", grpc_unary({}), 500, "unknown method /echo.Echo/Say{via_upstream}"),
-        ("x-grpc", GrpcServer(), 500, "upstream request timeout{response_timeout}"),
         ("x-grpc", Silent(), 500, "upstream request timeout{response_timeout}"),
         (
             "x-grpc",
@@ -74,6 +73,13 @@ def test_each_kind_of_cluster_gives_the_same_answer(
 ) -> None:
     exchange = start_proxy(calls, clusters={"callee": cluster}).get("/", headers={protocol: "callee"})
     assert (exchange.status, exchange.text) == (status, body)
+
+
+def test_a_grpc_service_that_does_not_answer_is_given_up(start_proxy: StartProxy, calls: Path) -> None:
+    """By the proxy, or by the service, which is told the deadline and may be the first to see it pass."""
+    exchange = start_proxy(calls, clusters={"callee": GrpcServer()}).get("/", headers={"x-grpc": "callee"})
+    assert exchange.status == 500
+    assert exchange.text in ("upstream request timeout{response_timeout}", "Deadline Exceeded{via_upstream}")
 
 
 def test_a_cluster_that_is_not_given_does_not_exist(start_proxy: StartProxy, calls: Path) -> None:
