@@ -9,7 +9,7 @@ but that is to be done (`proxy_wasm.build.linker.stream_callbacks`).
 # ruff: noqa: SLF001
 
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, NoReturn, Protocol, cast
 
 from proxy_wasm.abi.enums import Action, MapType
 from proxy_wasm.contexts import HttpContext, PluginContext
@@ -30,7 +30,9 @@ _BASE: type[HttpContext[Any]] = HttpContext
 class _BuiltIn(Protocol):
     """The linker's functions, besides the hostcalls."""
 
-    def header_function(self, index: int, bound: tuple[int, Callable[..., Any]], /) -> Callable[..., Any]: ...
+    def header_function(
+        self, index: int, bound: tuple[int, Callable[..., Any], Callable[[object], NoReturn]], /
+    ) -> Callable[..., Any]: ...
     def slot_offset(self, owner: object, value: object, size: int, /) -> int: ...
     def serve_streams(self, *objects_and_offsets: object) -> None: ...
     def register(self, number: int, plugin: PluginContext, stream_class: type, flags: int, /) -> None: ...
@@ -138,7 +140,7 @@ def _headers(host: Host, map_type: MapType) -> Headers:
     """The headers of one map, most of whose methods are built-in functions."""
     plain = Headers(host.hostcalls, map_type)
     functions = {
-        name: _built_in.header_function(index, (int(map_type), getattr(plain, name)))
+        name: _built_in.header_function(index, (int(map_type), getattr(plain, name), _missing))
         for index, name in enumerate(_METHODS)
     }
     functions["get_list"] = functions["getall"]
@@ -146,3 +148,7 @@ def _headers(host: Host, map_type: MapType) -> Headers:
         "Headers", (Headers,), {"__slots__": (), "__module__": Headers.__module__, "__doc__": None, **functions}
     )
     return made(host.hostcalls, map_type)
+
+
+def _missing(key: object) -> NoReturn:
+    raise KeyError(key)

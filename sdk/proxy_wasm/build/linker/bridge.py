@@ -183,7 +183,7 @@ def bridge_text(callbacks: Iterable[str], first_slot: int, limits: tuple[int, in
 
 _HEADER_FUNCTION = """
 (func $header_function (param $self i32) (param $arguments i32) (param $count i32) (result i32)
-  ;; (index of the method, (map type, method)): see `proxy_wasm.build.linker.header_functions`
+  ;; (index of the method, (map type, method, missing)): see `proxy_wasm.build.linker.header_functions`
   (call $PyCMethod_New
     (i32.add (i32.const {definitions}) (i32.mul (call $PyLong_AsUnsignedLong (i32.load (local.get $arguments))) (i32.const 16)))
     (i32.load offset=4 (local.get $arguments)) (i32.const 0) (i32.const 0)))

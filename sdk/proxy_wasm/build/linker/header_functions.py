@@ -3,7 +3,8 @@
 A method written in Python takes its frame, an encoding, a hostcall and a decoding, each of them a dozen steps of the interpreter. Here text goes to the
 host as it lies in the string, and what the host writes becomes a string at once.
 
-Each function is made by `header_function(name, (map type, method))` for one map, `method` being the one that it stands for, of a plain `Headers`. Whatever is
+Each function is made by `header_function(index, (map type, method, missing))` for one map, `method` being the one that it stands for, of a plain `Headers`, and `missing`
+what raises `KeyError`. Whatever is
 not as usual is left to that method, with the same arguments: keys that are bytes, text that is not UTF-8, what may not be in a header, any answer of the
 host's but OK and, where a header is read, NOT_FOUND. So messages and exceptions are the method's alone.
 """
@@ -43,7 +44,7 @@ def functions_text(surrogateescape: int, kept: int) -> str:
         [
             support,
             _reading("get", _FOUND, _DEFAULT),
-            _reading("__getitem__", _FOUND, ""),
+            _reading("__getitem__", _FOUND, _MISSING),
             _reading(
                 "__contains__", "(call $release (local.get $start)) (local.set $result (global.get $true))", _ABSENT
             ),
@@ -61,6 +62,10 @@ _DEFAULT = """
       (local.set $result (global.get $none))
       (if (i32.eq (local.get $count) (i32.const 2)) (then (local.set $result (i32.load offset=4 (local.get $arguments)))))
       (call $Py_IncRef (local.get $result))
+      (br $done)"""
+_MISSING = """
+      (local.set $result (call $PyObject_Vectorcall (call $PyTuple_GetItem (local.get $self) (i32.const 2))
+        (local.get $arguments) (i32.const 1) (i32.const 0)))
       (br $done)"""
 _ABSENT = "(local.set $result (global.get $false)) (br $done)"
 
@@ -207,9 +212,9 @@ _PARAMETERS = "(param $self i32) (param $arguments i32) (param $count i32) (resu
 
 
 def _reading(name: str, found: str, missing: str) -> str:
-    """A function of one key; `missing` is what happens where there is no such header, if it is not for the method to say."""
+    """A function of one key; `missing` is what happens where there is no such header."""
     most = 2 if name == "get" else 1
-    absent = f"(if (i32.eq (local.get $status) (i32.const {Status.NOT_FOUND})) (then {missing}))" if missing else ""
+    absent = f"(if (i32.eq (local.get $status) (i32.const {Status.NOT_FOUND})) (then {missing}))"
     return f"""
 (func $headers_{name} {_PARAMETERS}
   (local $frame i32) (local $result i32) (local $status i32) (local $key i32) (local $start i32) (local $size i32){_ENTER}
