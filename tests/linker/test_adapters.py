@@ -48,11 +48,9 @@ def start(assemble: "Assemble", run: "Run") -> Start:
     def started(
         hostcalls: tuple[str, ...] = (),
         callbacks: Mapping[str, bool] | None = None,
-        *,
-        frees: bool = False,
         **handlers: "Handler",
     ) -> "Vm":
-        imports, functions = adapters.edge_text(hostcalls, callbacks or {}, frees=frees)
+        imports, functions = adapters.edge_text(hostcalls, callbacks or {})
         memory = '(memory (export "memory") 2)'
         allocate = """(func $cabi_realloc (param i32 i32 i32 i32) (result i32)
           (i32.store (i32.const 0) (local.get 0)) (i32.store (i32.const 4) (local.get 1))
@@ -122,23 +120,6 @@ def test_the_results_of_a_hostcall_that_fails_are_zero(start: Start, name: str) 
     end = max(offset + size for offset, size in layout)
     assert vm.read(RESULT - 16, 16) == b"\xff" * 16
     assert vm.read(RESULT + end, 16) == b"\xff" * 16
-
-
-@pytest.mark.parametrize("name", HOSTCALLS)
-def test_the_bytes_passed_to_a_hostcall_are_freed_once_it_has_returned(start: Start, name: str) -> None:
-    hostcall = HOSTCALLS[name]
-    given = arguments_of(hostcall)
-    vm = start((name,), frees=True, **{hostcall.import_name: 0})
-    results = [RESULT] if hostcall.results else []
-    assert vm.call(kebab(hostcall.import_name), *given, *results) == (None if results else 0)
-    pointers: list[int] = []
-    index = 0
-    for _, wire in hostcall.parameters:
-        if wire.value == "list<u8>":
-            pointers.append(given[index])
-        index += len(wire.core)
-    assert vm.calls[0][0] == hostcall.import_name
-    assert vm.calls[1:] == [("free", (pointer,)) for pointer in pointers]
 
 
 @pytest.mark.parametrize("post_return", [True, False])

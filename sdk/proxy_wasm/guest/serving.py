@@ -16,14 +16,10 @@ from proxy_wasm.contexts import HttpContext, PluginContext
 from proxy_wasm.dispatcher import Dispatcher
 from proxy_wasm.failed_streams import Unmade
 from proxy_wasm.guest import hostcalls
+from proxy_wasm.guest.built_in import HAS_FINALIZER, HAS_ON_DONE, HAS_ON_LOG, HEADER_METHODS, MAX_CLASSES
 from proxy_wasm.headers import Headers
 from proxy_wasm.host import Host
 
-_METHODS = ("get", "__getitem__", "__contains__", "getall", "multi_items", "__setitem__", "add", "discard")
-"""The methods of `Headers` that have a built-in function, in the linker's order."""
-_MAX_CLASSES = 16
-"""How many the linker's table has room for."""
-_HAS_ON_DONE, _HAS_ON_LOG, _HAS_FINALIZER = 1, 2, 4
 _BASE: type[HttpContext[Any]] = HttpContext
 
 
@@ -76,14 +72,14 @@ def begin(dispatcher: Dispatcher) -> None:
         key = plugin.context_id, stream_class
         if key in registered:
             return
-        if len(registered) >= _MAX_CLASSES or not _takes_part(type(plugin), stream_class):
+        if len(registered) >= MAX_CLASSES or not _takes_part(type(plugin), stream_class):
             host.ends_matter = True
         else:
             registered.add(key)
             done = stream_class.on_done is not _BASE.on_done
             logged = stream_class.on_log is not _BASE.on_log
             finalized = hasattr(stream_class, "__del__")
-            flags = done * _HAS_ON_DONE | logged * _HAS_ON_LOG | finalized * _HAS_FINALIZER
+            flags = done * HAS_ON_DONE | logged * HAS_ON_LOG | finalized * HAS_FINALIZER
             _built_in.register(plugin.context_id, plugin, stream_class, flags)
 
     def dropped(number: int) -> None:
@@ -141,7 +137,7 @@ def _headers(host: Host, map_type: MapType) -> Headers:
     plain = Headers(host.hostcalls, map_type)
     functions = {
         name: _built_in.header_function(index, (int(map_type), getattr(plain, name), _missing))
-        for index, name in enumerate(_METHODS)
+        for index, name in enumerate(HEADER_METHODS)
     }
     functions["get_list"] = functions["getall"]
     made = type(

@@ -26,8 +26,6 @@ from proxy_wasm.abi.wit import kebab
 
 CALLBACK_MODULE, SYMBOL_MODULE, LINKER_MODULE = "callback", "symbol", "linker"
 POST_RETURN = ":post"
-FREE = "free"
-"""libc's function that frees what a component's modules allocate."""
 
 _SIZES = {Wire.U32: 4, Wire.S32: 4, Wire.U64: 8, Wire.S64: 8, Wire.BYTES: 8}
 _ALIGNMENTS = {Wire.U32: 4, Wire.S32: 4, Wire.U64: 8, Wire.S64: 8, Wire.BYTES: 4}
@@ -52,16 +50,15 @@ def _result_offsets(hostcall: Hostcall) -> list[int]:
     return offsets
 
 
-def _hostcall(hostcall: Hostcall, *, frees: bool) -> str:
+def _hostcall(hostcall: Hostcall) -> str:
     """The adapter of one hostcall, exported under the WIT name of its import."""
     parameters: list[CoreType] = [core for _, wire in hostcall.parameters for core in wire.core]
     arguments = [f"(local.get {index})" for index in range(len(parameters))]
-    frees_arguments = _frees(hostcall) if frees else []
     name = kebab(hostcall.import_name)
     if not hostcall.results:
         header = f'(func (export "{name}") {signature_text(CoreSignature(tuple(parameters), ("i32",)))}'
         call = f"(call ${hostcall.import_name} {' '.join(arguments)})"
-        return "\n  ".join([header, call, *frees_arguments]) + ")"
+        return f"{header}\n  {call})"
     result = f"(local.get {len(parameters)})"
     clears: list[str] = []
     for (_, wire), offset in zip(hostcall.results, _result_offsets(hostcall), strict=True):
@@ -72,18 +69,7 @@ def _hostcall(hostcall: Hostcall, *, frees: bool) -> str:
             arguments.append(f"(i32.add {result} (i32.const {offset + _POINTER}))")
     header = f'(func (export "{name}") {signature_text(CoreSignature((*parameters, "i32"), ()))}'
     call = f"(i32.store {result} (call ${hostcall.import_name} {' '.join(arguments)}))"
-    return "\n  ".join([header, *clears, call, *frees_arguments]) + ")"
-
-
-def _frees(hostcall: Hostcall) -> list[str]:
-    """Calls that free the bytes among the arguments."""
-    calls: list[str] = []
-    index = 0
-    for _, wire in hostcall.parameters:
-        if wire is Wire.BYTES:
-            calls.append(f"(call $free (local.get {index}))")
-        index += len(wire.core)
-    return calls
+    return "\n  ".join([header, *clears, call]) + ")"
 
 
 def _callback(name: str, *, post_return: bool) -> str:
@@ -124,7 +110,6 @@ def wasi_import(name: str) -> str:
 
 MEMORY_IMPORT = f'(import "{LINKER_MODULE}" "memory" (memory 0))'
 REALLOC_IMPORT = f'(import "{SYMBOL_MODULE}" "cabi_realloc" (func $cabi_realloc (param i32 i32 i32 i32) (result i32)))'
-FREE_IMPORT = f'(import "{SYMBOL_MODULE}" "{FREE}" (func $free (param i32)))'
 STACK_POINTER_IMPORT = f'(import "{SYMBOL_MODULE}" "__stack_pointer" (global $stack_pointer (mut i32)))'
 
 _ABI_FUNCTIONS = f"""
@@ -134,19 +119,11 @@ _ABI_FUNCTIONS = f"""
 """
 
 
-def edge_text(
-    hostcalls: Iterable[str], callbacks: Mapping[str, bool], *, frees: bool = False
-) -> tuple[list[str], list[str]]:
-    """Imports and functions for `hostcalls` (names) and `callbacks` (name to whether it has a post-return function).
-
-    `frees` says that bytes passed to a hostcall are the adapter's to free: componentize-py 0.25 copies each into memory of its own and forgets it
-    (`maybe_pop_list` in its runtime), which would cost a VM some hundred bytes a request.
-    """
+def edge_text(hostcalls: Iterable[str], callbacks: Mapping[str, bool]) -> tuple[list[str], list[str]]:
+    """Imports and functions for `hostcalls` (names) and `callbacks` (name to whether it has a post-return function)."""
     hostcalls = list(hostcalls)
     imports = [hostcall_import(name) for name in hostcalls]
-    if frees:
-        imports.append(FREE_IMPORT)
-    functions = [_hostcall(HOSTCALLS[name], frees=frees) for name in hostcalls]
+    functions = [_hostcall(HOSTCALLS[name]) for name in hostcalls]
     for name, post_return in callbacks.items():
         imports += _callback_imports(name, post_return=post_return)
         functions.append(_callback(name, post_return=post_return))

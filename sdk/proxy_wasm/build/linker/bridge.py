@@ -25,6 +25,7 @@ from proxy_wasm.abi.enums import LogLevel, Status
 from proxy_wasm.abi.signatures import CALLBACKS, HOSTCALLS, CoreSignature, CoreType, Hostcall, Wire
 from proxy_wasm.build.linker import header_functions, stack, stream_callbacks
 from proxy_wasm.build.linker.adapters import LINKER_MODULE, SYMBOL_MODULE, hostcall_import, signature_text
+from proxy_wasm.guest.built_in import HEADER_METHODS, MAX_CLASSES
 
 APP_MODULE = "proxy_wasm.guest.app"
 HOSTCALLS_MODULE = "proxy_wasm.guest.hostcalls"
@@ -150,12 +151,12 @@ def bridge_text(callbacks: Iterable[str], first_slot: int, limits: tuple[int, in
     )
     functions.append(
         stream_callbacks.functions_text(
-            constants.words([0] * 4 * stream_callbacks.MAX_CLASSES), {name: constants.text(name) for name in called}
+            constants.words([0] * 4 * MAX_CLASSES), {name: constants.text(name) for name in called}
         )
     )
     built_in = {name: f"$host_{name}" for name in HOSTCALLS}
     built_in |= {name: f"${name}" for name in (*stream_callbacks.FUNCTIONS, "header_function")}
-    methods = {name: f"$headers_{name}" for name in header_functions.NAMES}
+    methods = {name: f"$headers_{name}" for name in HEADER_METHODS}
     functions.append(f"(elem (i32.const {first_slot}) {' '.join((*built_in.values(), *methods.values()))})")
     definitions = constants.methods(built_in, first_slot)
     of_headers = constants.methods(methods, first_slot + len(built_in))

@@ -14,9 +14,6 @@ import re
 from proxy_wasm.abi.enums import Status
 from proxy_wasm.abi.signatures import CoreSignature
 
-NAMES = ("get", "__getitem__", "__contains__", "getall", "multi_items", "__setitem__", "add", "discard")
-"""The methods."""
-
 API: dict[str, CoreSignature] = {
     "PyCMethod_New": CoreSignature(("i32", "i32", "i32", "i32"), ("i32",)),
     "PyErr_Clear": CoreSignature((), ()),

@@ -138,9 +138,7 @@ class _Linker:
         needed: set[int] = set()
         pending: list[Target | None] = [memory, self._symbol("cabi_realloc")]
         pending += [self.resolution.symbol("__stack_pointer", Kind.GLOBAL)]
-        pending += [
-            self.resolution.symbol(name, Kind.FUNCTION) for name in (adapters.FREE, stack.THREAD_STATE, *bridge.SYMBOLS)
-        ]
+        pending += [self.resolution.symbol(name, Kind.FUNCTION) for name in (stack.THREAD_STATE, *bridge.SYMBOLS)]
         for callback in callbacks.values():
             pending += (callback.function, callback.post_return)
         for instance in self.resolution.instances:
@@ -181,7 +179,6 @@ class _Linker:
             imports, functions = adapters.edge_text(
                 _known_hostcalls(hostcalls),
                 {name: callback.post_return is not None for name, callback in callbacks.items()},
-                frees=self.resolution.symbol(adapters.FREE, Kind.FUNCTION) is not None,
             )
             edge = [*imports, adapters.REALLOC_IMPORT], functions
         has_stack = self.resolution.symbol("__stack_pointer", Kind.GLOBAL) is not None

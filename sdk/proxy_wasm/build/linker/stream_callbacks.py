@@ -18,6 +18,7 @@ seen for which an end may matter (`Host.ends_matter`), `on_done` does not even l
 """
 
 from proxy_wasm.abi.signatures import CoreSignature
+from proxy_wasm.guest.built_in import HAS_FINALIZER, HAS_ON_DONE, HAS_ON_LOG, MAX_CLASSES
 
 API: dict[str, CoreSignature] = {
     "PyDict_DelItem": CoreSignature(("i32", "i32"), ("i32",)),
@@ -57,10 +58,7 @@ methods of the dispatcher, and what the methods get."""
 OFFSETS = ("host_context_id", "host_phase", "host_ends_matter", "context_id", "state", "tasks")
 """The arguments behind those: where objects keep these attributes, as `slot_offset` tells."""
 
-MAX_CLASSES = 16
-"""How many classes can be registered."""
 _ENTRY = 16
-HAS_ON_DONE, HAS_ON_LOG, HAS_FINALIZER = 1, 2, 4
 
 _END_PHASE = 7
 

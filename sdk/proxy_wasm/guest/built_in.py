@@ -1,0 +1,13 @@
+"""What the linker and the guest have to agree on about the module's built-in functions; each has its part in a module of its own.
+
+The functions are `proxy_wasm.build.linker.header_functions` and `stream_callbacks`, who gives them their work is `proxy_wasm.guest.serving`.
+"""
+
+HEADER_METHODS = ("get", "__getitem__", "__contains__", "getall", "multi_items", "__setitem__", "add", "discard")
+"""The methods of `Headers` that have a built-in function, by whose index `header_function` makes it."""
+
+MAX_CLASSES = 16
+"""How many classes of streams can be registered."""
+
+HAS_ON_DONE, HAS_ON_LOG, HAS_FINALIZER = 1, 2, 4
+"""What a class of streams has of its own, as bits of the flags that it is registered with."""
