@@ -11,3 +11,7 @@ MAX_CLASSES = 16
 
 HAS_ON_DONE, HAS_ON_LOG, HAS_FINALIZER = 1, 2, 4
 """What a class of streams has of its own, as bits of the flags that it is registered with."""
+HAS_VALUES = 8
+"""Its objects keep the values of their own attributes behind those of their slots (`Py_TPFLAGS_INLINE_VALUES`)."""
+IS_MADE_PLAINLY = 16
+"""`http_context` does nothing but call it, and that nothing but what `HttpContext.__init__` does."""

@@ -9,6 +9,7 @@ but that is to be done (`proxy_wasm.build.linker.stream_callbacks`).
 # ruff: noqa: SLF001
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, NoReturn, Protocol, cast
 
 from proxy_wasm.abi.enums import Action, MapType
@@ -16,11 +17,21 @@ from proxy_wasm.contexts import HttpContext, PluginContext
 from proxy_wasm.dispatcher import Dispatcher
 from proxy_wasm.failed_streams import Unmade
 from proxy_wasm.guest import hostcalls
-from proxy_wasm.guest.built_in import HAS_FINALIZER, HAS_ON_DONE, HAS_ON_LOG, HEADER_METHODS, MAX_CLASSES
+from proxy_wasm.guest.built_in import (
+    HAS_FINALIZER,
+    HAS_ON_DONE,
+    HAS_ON_LOG,
+    HAS_VALUES,
+    HEADER_METHODS,
+    IS_MADE_PLAINLY,
+    MAX_CLASSES,
+)
 from proxy_wasm.headers import Headers
 from proxy_wasm.host import Host
 
 _BASE: type[HttpContext[Any]] = HttpContext
+_INLINE_VALUES = 1 << 2
+"""A flag of classes: `Py_TPFLAGS_INLINE_VALUES`."""
 
 
 class _BuiltIn(Protocol):
@@ -31,8 +42,20 @@ class _BuiltIn(Protocol):
     ) -> Callable[..., Any]: ...
     def slot_offset(self, owner: object, value: object, size: int, /) -> int: ...
     def serve_streams(self, *objects_and_offsets: object) -> None: ...
-    def register(self, number: int, plugin: PluginContext, stream_class: type, flags: int, /) -> None: ...
+    def register(
+        self,
+        number: int,
+        plugin: PluginContext,
+        stream_class: type,
+        flags: int,
+        names: dict[str, object],
+        name: str,
+        /,
+    ) -> None: ...
     def forget(self, number: int, /) -> None: ...
+    def stream_get(self, number: int, /) -> HttpContext[Any] | None: ...
+    def stream_put(self, number: int, stream: HttpContext[Any], /) -> None: ...
+    def stream_pop(self, number: int, default: None, /) -> HttpContext[Any] | None: ...
 
 
 _built_in = cast("_BuiltIn", hostcalls)
@@ -48,12 +71,13 @@ def begin(dispatcher: Dispatcher) -> None:
         ("response_trailers", MapType.HTTP_RESPONSE_TRAILERS),
     ):
         setattr(host, name, _headers(host, map_type))
+    dispatcher._streams = cast("dict[int, HttpContext[Any]]", _streams())
     _built_in.serve_streams(
-        dispatcher._streams,
         dispatcher._plugins,
         host.ready,
         host,
         Action.CONTINUE,
+        FunctionType,
         dispatcher.unmade,
         dispatcher.adopt,
         dispatcher.settle,
@@ -79,8 +103,12 @@ def begin(dispatcher: Dispatcher) -> None:
             done = stream_class.on_done is not _BASE.on_done
             logged = stream_class.on_log is not _BASE.on_log
             finalized = hasattr(stream_class, "__del__")
-            flags = done * HAS_ON_DONE | logged * HAS_ON_LOG | finalized * HAS_FINALIZER
-            _built_in.register(plugin.context_id, plugin, stream_class, flags)
+            has_values = stream_class.__flags__ & _INLINE_VALUES != 0
+            flags = done * HAS_ON_DONE | logged * HAS_ON_LOG | finalized * HAS_FINALIZER | has_values * HAS_VALUES
+            names, name = _plain_call(plugin, stream_class)
+            if name and has_values and not finalized:
+                flags |= IS_MADE_PLAINLY
+            _built_in.register(plugin.context_id, plugin, stream_class, flags, names, name)
 
     def dropped(number: int) -> None:
         registered.difference_update([key for key in registered if key[0] == number])
@@ -101,6 +129,59 @@ def _takes_part(plugin_class: type[PluginContext], stream_class: type[HttpContex
     )
 
 
+def _plain(self: Any) -> object:  # noqa: ANN401 - compared, never called
+    return stream_class_of_an_author(self)  # noqa: F821 # pyright: ignore[reportUndefinedVariable, reportUnknownVariableType]
+
+
+_SLOTS = ("plugin", "context_id", "_host", "_tasks", "_directions", "_state", "_answered_in")
+
+
+def _plain_call(plugin: PluginContext, stream_class: type[HttpContext[Any]]) -> tuple[dict[str, object], str]:
+    """The dictionary and the name by which `http_context` finds the class, where it does nothing but call it; else an empty name.
+
+    The class must have nothing of its own that makes an object, or sets one's attributes.
+    """
+    function = _attribute(type(plugin), "http_context")
+    if (
+        type(function) is FunctionType
+        and function.__code__.co_code == _plain.__code__.co_code
+        and len(function.__code__.co_names) == 1
+        and getattr(plugin.http_context, "__func__", None)
+        is function  # vars() would make its attributes slower to read from then on
+        and type(stream_class) is type
+        and stream_class.__basicsize__ == _BASE.__basicsize__
+        and all(
+            _attribute(stream_class, name) is _attribute(_BASE, name)
+            for name in (*_SLOTS, "__init__", "__new__", "__setattr__")
+        )
+    ):
+        name = function.__code__.co_names[0]
+        if function.__globals__.get(name) is stream_class:
+            return function.__globals__, name
+    return {}, ""
+
+
+def _streams() -> object:
+    """The table of streams as far as the dispatcher uses it: a dictionary by number."""
+
+    class Streams:
+        __slots__ = ()
+        get = _built_in.stream_get
+        pop = _built_in.stream_pop
+        __setitem__ = _built_in.stream_put
+
+        def __getitem__(self, number: int) -> HttpContext[Any]:
+            stream = self.get(number)
+            if stream is None:
+                raise KeyError(number)
+            return stream
+
+        def __contains__(self, number: int) -> bool:
+            return self.get(number) is not None
+
+    return Streams()
+
+
 def _attribute(owner: type, name: str) -> object:
     """A class's attribute as it is, not as a descriptor gives it."""
     return next(vars(base)[name] for base in owner.__mro__ if name in vars(base))
@@ -114,9 +195,10 @@ def _offsets(host: Host) -> tuple[int, ...]:
         (host, "context_id"),
         (host, "phase"),
         (host, "ends_matter"),
-        (context, "context_id"),
-        (context, "_state"),
-        (context, "_tasks"),
+        *(
+            (context, name)
+            for name in ("plugin", "_host", "context_id", "_state", "_tasks", "_directions", "_answered_in")
+        ),
     )
     marks = [object() for _ in places]
     for (owner, name), mark in zip(places, marks, strict=True):

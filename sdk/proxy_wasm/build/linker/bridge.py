@@ -23,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from proxy_wasm.abi import signatures
 from proxy_wasm.abi.enums import LogLevel, Status
 from proxy_wasm.abi.signatures import CALLBACKS, HOSTCALLS, CoreSignature, CoreType, Hostcall, Wire
-from proxy_wasm.build.linker import header_functions, stack, stream_callbacks
+from proxy_wasm.build.linker import allocation, header_functions, stack, stream_callbacks
 from proxy_wasm.build.linker.adapters import LINKER_MODULE, SYMBOL_MODULE, hostcall_import, signature_text
 from proxy_wasm.guest.built_in import HEADER_METHODS, MAX_CLASSES
 
@@ -74,8 +74,7 @@ C_API: dict[str, CoreSignature] = {
     "PyTuple_New": CoreSignature(("i32",), ("i32",)),
     "PyTuple_SetItem": CoreSignature(("i32", "i32", "i32"), ("i32",)),
     "Py_DecRef": CoreSignature(("i32",), ()),
-    "malloc": CoreSignature(("i32",), ("i32",)),
-    "free": CoreSignature(("i32",), ()),
+    **allocation.API,
     **header_functions.API,
     **stream_callbacks.API,
 }
@@ -144,6 +143,7 @@ def bridge_text(callbacks: Iterable[str], first_slot: int, limits: tuple[int, in
         _ABI_FUNCTIONS,
     ]
     functions += [f"(global $object_{name} (mut i32) (i32.const 0))" for name in names]
+    functions.append(allocation.functions_text(constants.words([0] * allocation.WORDS)))
     functions.append(
         header_functions.functions_text(
             constants.text("surrogateescape"), constants.words([0] * header_functions.KEPT_NAMES)
@@ -151,7 +151,8 @@ def bridge_text(callbacks: Iterable[str], first_slot: int, limits: tuple[int, in
     )
     functions.append(
         stream_callbacks.functions_text(
-            constants.words([0] * 4 * MAX_CLASSES), {name: constants.text(name) for name in called}
+            constants.words([0] * stream_callbacks.ENTRY_WORDS * MAX_CLASSES),
+            {name: constants.text(name) for name in called},
         )
     )
     built_in = {name: f"$host_{name}" for name in HOSTCALLS}

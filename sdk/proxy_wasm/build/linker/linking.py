@@ -10,7 +10,7 @@ from typing import Protocol
 from proxy_wasm.abi.signatures import CALLBACKS, HOSTCALLS, CoreSignature, CoreType
 from proxy_wasm.abi.wit import kebab
 from proxy_wasm.build.errors import LinkError
-from proxy_wasm.build.linker import adapters, bridge, reduction, snapshot, stack, wasi
+from proxy_wasm.build.linker import adapters, allocation, bridge, reduction, snapshot, stack, wasi
 from proxy_wasm.build.linker.program import AdapterLinks, Program, ProgramBuilder
 from proxy_wasm.build.linker.reduction import Reduction
 from proxy_wasm.build.linker.renumbering import Frame, Renumbering, encode_limits
@@ -95,6 +95,8 @@ class _Linker:
         text = self._adapter_text(callbacks, instances)
         module = assemble(text)
         program = ProgramBuilder(self.resolution, module, AdapterLinks(callbacks, memory), instances).build()
+        if self.holds_python:
+            allocation.redirect(program, self.options.left_out)
         planned = reduction.plan(program, self.options.left_out, stack.LIMITS_FUNCTION)
         return self._write(program, self._frame(program, planned))
 
