@@ -36,8 +36,11 @@ class BasicAuthStream(HttpContext[BasicAuth]):
         plugin = self.plugin
         settings = plugin.settings
         try:
+            authorization = headers.getall(
+                "authorization"
+            )  # first: it brings all headers, so that the next need no hostcall
             rules = matching_rules(settings, plugin.memory, headers)
-            username = authenticate(rules, plugin.memory, headers) if rules else None
+            username = authenticate(rules, plugin.memory, authorization) if rules else None
         except Denied as denied:
             logger.debug("denied: %s", denied)
             plugin.denied.increment()
@@ -67,12 +70,12 @@ def matching_rules(settings: Settings, memory: Memory, headers: Headers) -> Sequ
     method = headers.get(":method", "")
     authority = headers.get(":authority", "")
     path = headers.get(":path", "").partition("?")[0]
-    place = method, authority, path
-    rules = memory.rules.get(place)
-    if rules is None:
+    try:
+        return memory.rules[method][authority][path]
+    except KeyError:
         rules = judge(settings, method, authority, path)
-        memory.remember_rules(place, rules)
-    return rules
+        memory.remember_rules(method, authority, path, rules)
+        return rules
 
 
 def judge(settings: Settings, method: str, authority: str, path: str) -> tuple[Rule, ...]:
@@ -99,19 +102,18 @@ def judge(settings: Settings, method: str, authority: str, path: str) -> tuple[R
     return rules
 
 
-def authenticate(rules: Sequence[Rule], memory: Memory, headers: Headers) -> str:
-    """The name of the user whose credentials every rule accepts; raises `Denied` if there is none."""
-    values = headers.getall("authorization")
+def authenticate(rules: Sequence[Rule], memory: Memory, values: list[str]) -> str:
+    """The name of the user whose credentials, the values of `authorization`, every rule accepts; raises `Denied` if there is none."""
     if len(values) > 1:
         msg = "Several Authorization headers."
         raise Denied(msg)
     value = values[0] if values else ""
-    digest = memory.digest(value)
-    accepted = memory.accepted.get(digest)
-    if accepted is not None and accepted[0] == rules:
+    fingerprint = memory.fingerprint(value)
+    accepted = memory.accepted.get(fingerprint)
+    if accepted is not None and (accepted[0] is rules or accepted[0] == rules):
         return accepted[1]
     username = verify(rules, value)
-    memory.remember_accepted(digest, rules, username)
+    memory.remember_accepted(fingerprint, rules, username)
     return username
 
 

@@ -35,6 +35,7 @@ from proxy_wasm.errors import (
     UnknownQueueError,
     UpdateConflictError,
 )
+from proxy_wasm.fingerprints import Fingerprint, make_fingerprint
 from proxy_wasm.foreign_functions import Expression, ForeignFunctions, LifeSpan, PropertyType
 from proxy_wasm.grpc import GrpcCall
 from proxy_wasm.grpc_streams import GrpcStream
@@ -67,6 +68,7 @@ __all__ = [
     "Expression",
     "ExpressionError",
     "Fields",
+    "Fingerprint",
     "ForeignFunctions",
     "Future",
     "Gauge",
@@ -106,6 +108,7 @@ __all__ = [
     "UnknownQueueError",
     "UpdateConflictError",
     "gather",
+    "make_fingerprint",
     "sleep",
     "timeout",
 ]

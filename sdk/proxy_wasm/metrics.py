@@ -85,7 +85,7 @@ class Counter(Metric):
 
     def increment(self, n: int = 1) -> None:
         """Add `n`, at least 0."""
-        if self._checked(n):
+        if n == 1 or self._checked(n):
             self._hostcalls.increment_metric(self._id, n)
 
     @property

@@ -1,4 +1,4 @@
-"""Hostcalls and the methods of headers as built-in functions: what they make of arguments that they cannot take is a Python exception, and the VM lives on."""
+"""Hostcalls, the methods of headers and fingerprints as built-in functions: what they make of arguments that they cannot take is a Python exception, and the VM lives on."""
 
 import pytest
 
@@ -41,3 +41,16 @@ def test_the_methods_of_headers_do_as_built_in_functions_what_they_do_in_python(
     count, differing = probe.get("/path?query", headers=headers).json()
     assert differing == []
     assert count > 500
+
+
+def test_fingerprints_are_those_that_python_makes(probe: Proxy) -> None:
+    assert probe.get("/", headers={"act": "fingerprints that differ"}).json() == []
+
+
+def test_what_has_no_fingerprint_is_refused(probe: Proxy) -> None:
+    assert probe.get("/", headers={"act": "wrong arguments for a fingerprint"}).json() == [
+        "TypeError: fingerprint_with() missing 1 required positional argument: 'secret'",
+        "TypeError: a fingerprint is of str or bytes, not of int",
+        "TypeError: fingerprint_with() takes 2 positional arguments but 3 were given",
+        "TypeError: a fingerprint is of str or bytes, not of NoneType",
+    ]

@@ -79,9 +79,12 @@ def recording(name):
     return call
 for name in HOSTCALLS:
     setattr(hostcalls, name, recording(name))
-hostcalls.header_function = lambda index, bound: bound[1]
+hostcalls.header_method = lambda index, headers_class, method: method
 hostcalls.slot_offset = lambda owner, value, size: 8
-for name in ("serve_streams", "register", "forget"):
+hostcalls.fingerprint_function = None
+streams = {}
+hostcalls.stream_get, hostcalls.stream_put, hostcalls.stream_pop = streams.get, streams.__setitem__, streams.pop
+for name in ("serve_streams", "serve_headers", "serve_fingerprints", "register", "forget"):
     setattr(hostcalls, name, recording(name))
 app.start()
 """

@@ -10,8 +10,9 @@ but that is to be done (`proxy_wasm.build.linker.stream_callbacks`).
 
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any, NoReturn, Protocol, cast
+from typing import Any, Protocol, cast
 
+from proxy_wasm import fingerprints
 from proxy_wasm.abi.enums import Action, MapType
 from proxy_wasm.contexts import HttpContext, PluginContext
 from proxy_wasm.dispatcher import Dispatcher
@@ -37,9 +38,10 @@ _INLINE_VALUES = 1 << 2
 class _BuiltIn(Protocol):
     """The linker's functions, besides the hostcalls."""
 
-    def header_function(
-        self, index: int, bound: tuple[int, Callable[..., Any], Callable[[object], NoReturn]], /
-    ) -> Callable[..., Any]: ...
+    def header_method(self, index: int, headers_class: type[Headers], method: object, /) -> object: ...
+    def serve_headers(
+        self, headers_class: type[Headers], map_type: int, text: type[str], missing: type[KeyError], delete: object, /
+    ) -> None: ...
     def slot_offset(self, owner: object, value: object, size: int, /) -> int: ...
     def serve_streams(self, *objects_and_offsets: object) -> None: ...
     def register(
@@ -53,6 +55,8 @@ class _BuiltIn(Protocol):
         /,
     ) -> None: ...
     def forget(self, number: int, /) -> None: ...
+    def serve_fingerprints(self, in_python: Callable[[bytes, str | bytes], str], /) -> None: ...
+    def fingerprint_function(self, key: bytes, /) -> fingerprints.Fingerprint: ...
     def stream_get(self, number: int, /) -> HttpContext[Any] | None: ...
     def stream_put(self, number: int, stream: HttpContext[Any], /) -> None: ...
     def stream_pop(self, number: int, default: None, /) -> HttpContext[Any] | None: ...
@@ -64,13 +68,16 @@ _built_in = cast("_BuiltIn", hostcalls)
 def begin(dispatcher: Dispatcher) -> None:
     """Let the built-in functions serve `dispatcher`; once, when a VM starts."""
     host = dispatcher._host
+    _built_in.serve_fingerprints(fingerprints.fingerprint_with)
+    fingerprints.bind(_built_in.fingerprint_function)
+    headers_class = _headers_class(host.request_headers)
     for name, map_type in (
         ("request_headers", MapType.HTTP_REQUEST_HEADERS),
         ("request_trailers", MapType.HTTP_REQUEST_TRAILERS),
         ("response_headers", MapType.HTTP_RESPONSE_HEADERS),
         ("response_trailers", MapType.HTTP_RESPONSE_TRAILERS),
     ):
-        setattr(host, name, _headers(host, map_type))
+        setattr(host, name, headers_class(host.hostcalls, map_type))
     dispatcher._streams = cast("dict[int, HttpContext[Any]]", _streams())
     _built_in.serve_streams(
         dispatcher._plugins,
@@ -214,19 +221,21 @@ def _offsets(host: Host) -> tuple[int, ...]:
     return offsets
 
 
-def _headers(host: Host, map_type: MapType) -> Headers:
-    """The headers of one map, most of whose methods are built-in functions."""
-    plain = Headers(host.hostcalls, map_type)
-    functions = {
-        name: _built_in.header_function(index, (int(map_type), getattr(plain, name), _missing))
-        for index, name in enumerate(HEADER_METHODS)
-    }
-    functions["get_list"] = functions["getall"]
-    made = type(
-        "Headers", (Headers,), {"__slots__": (), "__module__": Headers.__module__, "__doc__": None, **functions}
-    )
-    return made(host.hostcalls, map_type)
+def _headers_class(headers: Headers) -> type[Headers]:
+    """`Headers`, most of whose methods are built-in functions; `headers` is an example."""
 
+    class Served(Headers):
+        __slots__ = ()
 
-def _missing(key: object) -> NoReturn:
-    raise KeyError(key)
+    Served.__name__ = Served.__qualname__ = Headers.__name__
+    Served.__module__ = Headers.__module__
+    for index, name in enumerate(HEADER_METHODS):
+        setattr(Served, name, _built_in.header_method(index, Served, vars(Headers)[name]))
+    Served.get_list = Served.getall
+    map_type = headers._map_type
+    mark: Any = object()
+    headers._map_type = mark
+    offset = _built_in.slot_offset(headers, mark, Headers.__basicsize__)
+    headers._map_type = map_type
+    _built_in.serve_headers(Served, offset, str, KeyError, Headers.__delitem__)
+    return Served

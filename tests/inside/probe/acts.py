@@ -34,8 +34,9 @@ import zlib
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from proxy_wasm import HttpContext, PluginContext
+from proxy_wasm import HttpContext, PluginContext, fingerprints, make_fingerprint
 from proxy_wasm.abi import hostcalls
+from proxy_wasm.fingerprints import KEY_SIZE, fingerprint_with
 
 ERRORS_AT_IMPORT = sys.stderr
 AT_IMPORT = (random.random(), time.time())
@@ -330,6 +331,30 @@ def wrong_arguments() -> dict[str, str]:
         "unknown map": lambda: calls.get_header_map_pairs(99),
     }
     return {name: _outcome(attempt) for name, attempt in attempts.items()}
+
+
+@act
+def fingerprints_that_differ() -> list[object]:
+    return [
+        (seed, size, type(secret).__name__)
+        for seed in range(16)
+        for key in [bytes((index * 7 + seed * 13) & 255 for index in range(KEY_SIZE))]
+        for size in range(72)
+        for secret in (
+            bytes((index * 31 + seed) & 255 for index in range(size)),
+            "aé"[seed & 1] * size,
+            "\udcff" * size,
+        )
+        if fingerprints.with_key(key)(secret) != fingerprint_with(key, secret)
+    ]
+
+
+@act
+def wrong_arguments_for_a_fingerprint() -> list[str]:
+    fingerprint: Any = make_fingerprint()
+    return [
+        _outcome(lambda arguments=arguments: fingerprint(*arguments)) for arguments in ((), (1,), ("a", "b"), (None,))
+    ]
 
 
 def _outcome(attempt: Callable[[], Any]) -> str:

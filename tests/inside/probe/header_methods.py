@@ -1,11 +1,15 @@
 """The methods of `Headers` that are built-in functions in a compiled guest, held against the methods that they stand for."""
 
+import logging
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from proxy_wasm import Headers
 from proxy_wasm.abi import hostcalls
 from proxy_wasm.abi.enums import MapType
+
+logger = logging.getLogger(__name__)
 
 KEYS: tuple[Any, ...] = (
     "x-one",
@@ -60,7 +64,43 @@ def differences(headers: Headers) -> tuple[int, list[str]]:
         if (actual, plain.raw) != (expected, changed):
             found.append(f"{description}: {actual} instead of {expected}")
         plain.replace(before)
+    for description, change in changes():
+        count += 1
+        before = plain.raw
+        change(plain)
+        expected = readings(plain)
+        plain.replace(before)
+        headers.multi_items()
+        readings(headers)
+        change(headers)
+        actual = readings(headers)
+        plain.replace(before)
+        if actual != expected:
+            found.append(f"after all were read, {description}: {actual} instead of {expected}")
     return count, found
+
+
+def changes() -> Iterator[tuple[str, Callable[[Headers], object]]]:
+    """Ways in which a map changes, or does not, after all of it was read."""
+    raw = hostcalls.current()
+    of_request = int(MapType.HTTP_REQUEST_HEADERS)
+    yield "nothing", lambda _: None
+    for key in ("x-one", "x-many", "new", ":path"):
+        yield f"[{key!r}]", lambda headers, key=key: headers.__setitem__(key, "other")
+        yield f"add {key!r}", lambda headers, key=key: headers.add(key, "other")
+        yield f"discard {key!r}", lambda headers, key=key: headers.discard(key)
+        encoded = key.encode()
+        yield f"raw replace {key!r}", lambda _, key=encoded: raw.replace_header_map_value(of_request, key, b"raw")
+        yield f"raw add {key!r}", lambda _, key=encoded: raw.add_header_map_value(of_request, key, b"raw")
+        yield f"raw remove {key!r}", lambda _, key=encoded: raw.remove_header_map_value(of_request, key)
+    yield "replace", lambda headers: headers.replace([*headers.raw, (b"new", b"last")])
+    yield "log", lambda _: logger.info("text")
+
+
+def readings(headers: Headers) -> list[object]:
+    """What the readers of a map tell of it."""
+    keys = ("x-one", "X-One", "x-many", "x-bytes", "x-empty", "new", ":path", ":method", "host", "absent")
+    return [headers.multi_items(), *((headers.get(key), headers.getall(key), key in headers) for key in keys)]
 
 
 def outcome(call: Callable[[Any], object], headers: Headers) -> str:
@@ -83,7 +123,9 @@ def calls() -> Iterator[tuple[str, Callable[[Any], object]]]:
         yield f"{key!r} in", lambda headers, key=key: key in headers
         yield f"getall {key!r}", lambda headers, key=key: headers.getall(key)
         yield f"discard {key!r}", lambda headers, key=key: headers.discard(key)
+        yield f"del [{key!r}]", lambda headers, key=key: operator.delitem(headers, key)
         yield f"pop {key!r}", lambda headers, key=key: headers.pop(key, None)
         for value in VALUES:
-            yield f"[{key!r}] = {value!r}", lambda headers, key=key, value=value: headers.__setitem__(key, value)
+            yield f"[{key!r}] = {value!r}", lambda headers, key=key, value=value: operator.setitem(headers, key, value)
+            yield f"setitem {key!r} {value!r}", lambda headers, key=key, value=value: headers.__setitem__(key, value)
             yield f"add {key!r} {value!r}", lambda headers, key=key, value=value: headers.add(key, value)

@@ -21,6 +21,8 @@ from proxy_wasm.build.wasm.module import Kind
 
 API: dict[str, CoreSignature] = {
     "malloc": CoreSignature(("i32",), ("i32",)),
+    "calloc": CoreSignature(("i32", "i32"), ("i32",)),
+    "realloc": CoreSignature(("i32", "i32"), ("i32",)),
     "free": CoreSignature(("i32",), ()),
 }
 """What they call of libc."""
@@ -41,10 +43,16 @@ WORDS = (LARGEST // _GRAIN + 1) * _LIST // 4
 """Words of memory that the lists begin in, all 0."""
 
 REPLACED = {
-    "PyMem_Malloc": "allocate",
-    "PyObject_Malloc": "allocate",
-    "PyMem_Free": "release_block",
-    "PyObject_Free": "release_block",
+    **{
+        f"{domain}_{name}": adapter
+        for domain in ("PyMem", "PyObject")
+        for name, adapter in (
+            ("Malloc", "allocate"),
+            ("Calloc", "allocate_zeros"),
+            ("Realloc", "reallocate"),
+            ("Free", "release_block"),
+        )
+    },
 }
 """Functions of CPython's, and the adapters that take their place."""
 
@@ -53,7 +61,7 @@ REPLACING = "tracemalloc"
 
 
 def functions_text(lists: int) -> str:
-    """The two functions; `lists` is the address of `WORDS` words."""
+    """The functions; `lists` is the address of `WORDS` words."""
     return f"""
 (func $allocate (export "allocate") (param $size i32) (result i32)
   (local $list i32) (local $block i32)
@@ -79,6 +87,39 @@ def functions_text(lists: int) -> str:
       (i32.store offset=4 (local.get $list) (i32.add (i32.load offset=4 (local.get $list)) (i32.const 1)))
       (return)))))
   (call $free (local.get $block)))
+{_FURTHER}"""
+
+
+_FURTHER = f"""
+(func $allocate_zeros (export "allocate_zeros") (param $count i32) (param $size i32) (result i32)
+  (local $block i32) (local $total i64)
+  (local.set $total (i64.mul (i64.extend_i32_u (local.get $count)) (i64.extend_i32_u (local.get $size))))
+  (if (i64.gt_u (local.get $total) (i64.const {LARGEST - _HEADER})) (then
+    (return (call $calloc (local.get $count) (local.get $size)))))
+  (if (local.tee $block (call $allocate (i32.wrap_i64 (local.get $total)))) (then
+    (memory.fill (local.get $block) (i32.const 0) (i32.wrap_i64 (local.get $total)))))
+  (local.get $block))
+
+(func $reallocate (export "reallocate") (param $block i32) (param $size i32) (result i32)
+  (local $held i32) (local $new i32)
+  (if (i32.eqz (local.get $block)) (then (return (call $allocate (local.get $size)))))
+  (local.set $held (i32.and (i32.load (i32.sub (local.get $block) (i32.const {_HEADER}))) (i32.const -8)))
+  ;; between lists: another block is made and the contents are copied, unless they stay where they are
+  (if (i32.and
+        (i32.le_u (local.get $held) (i32.const {LARGEST}))
+        (i32.le_u (local.get $size) (i32.const {LARGEST - _HEADER})))
+    (then
+      (local.set $held (i32.sub (local.get $held) (i32.const {_HEADER})))
+      (if (i32.and
+            (i32.le_u (local.get $size) (local.get $held))
+            (i32.ge_u (i32.shl (local.get $size) (i32.const 1)) (local.get $held)))
+        (then (return (local.get $block))))
+      (if (local.tee $new (call $allocate (local.get $size))) (then
+        (memory.copy (local.get $new) (local.get $block)
+          (select (local.get $size) (local.get $held) (i32.lt_u (local.get $size) (local.get $held))))
+        (call $release_block (local.get $block))))
+      (return (local.get $new))))
+  (call $realloc (local.get $block) (select (local.get $size) (i32.const 1) (local.get $size))))
 """
 
 

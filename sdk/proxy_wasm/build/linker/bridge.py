@@ -23,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from proxy_wasm.abi import signatures
 from proxy_wasm.abi.enums import LogLevel, Status
 from proxy_wasm.abi.signatures import CALLBACKS, HOSTCALLS, CoreSignature, CoreType, Hostcall, Wire
-from proxy_wasm.build.linker import allocation, header_functions, stack, stream_callbacks
+from proxy_wasm.build.linker import allocation, fingerprints, header_functions, stack, stream_callbacks, stream_classes
 from proxy_wasm.build.linker.adapters import LINKER_MODULE, SYMBOL_MODULE, hostcall_import, signature_text
 from proxy_wasm.guest.built_in import HEADER_METHODS, MAX_CLASSES
 
@@ -33,9 +33,10 @@ HOSTCALLS_MODULE = "proxy_wasm.guest.hostcalls"
 DATA = 32768
 """The address of constants; messages about missing parts lie below (`proxy_wasm.build.linker.reduction`)."""
 
-_BYTES_OBJECT, _SCRATCH_MEMORY = 1, 2
+_BYTES_OBJECT, _SCRATCH_MEMORY, _MAP_MEMORY = 1, 2, 3
 """Values of `$expecting`."""
-_SCRATCH_SIZE = 16384
+_SCRATCH_SIZE = 4096
+_MAP_SIZE = 16384
 
 BYTES_START = 16
 """Where the bytes of a `bytes` object begin (`ob_sval`), behind reference count, type, size and hash."""
@@ -52,6 +53,24 @@ _MAY_BE_MISSING = frozenset({"get_property", "get_header_map_value"})
 """Hostcalls that return `None` where the host finds nothing."""
 _MAY_CALL_BACK = frozenset({"call_foreign_function"})
 """Hostcalls with a result of bytes during which another hostcall may begin: theirs go through memory of their own."""
+
+_LEAVES_MAPS = frozenset(
+    {
+        "define_metric",
+        "get_buffer_bytes",
+        "get_buffer_status",
+        "get_current_time_nanoseconds",
+        "get_header_map_pairs",
+        "get_header_map_value",
+        "get_log_level",
+        "get_metric",
+        "get_property",
+        "increment_metric",
+        "log",
+        "record_metric",
+    }
+)
+"""Hostcalls after which a map of headers still is what it was, and the context's."""
 
 C_API: dict[str, CoreSignature] = {
     "PyGILState_Ensure": CoreSignature((), ("i32",)),
@@ -75,6 +94,7 @@ C_API: dict[str, CoreSignature] = {
     "PyTuple_SetItem": CoreSignature(("i32", "i32", "i32"), ("i32",)),
     "Py_DecRef": CoreSignature(("i32",), ()),
     **allocation.API,
+    **fingerprints.API,
     **header_functions.API,
     **stream_callbacks.API,
 }
@@ -139,29 +159,40 @@ def bridge_text(callbacks: Iterable[str], first_slot: int, limits: tuple[int, in
     functions += [_callback(name) for name in names]
     functions += [
         _start(names, constants),
-        _SUPPORT.format(fatal=_fatal_text(constants), bytes_object=_BYTES_OBJECT, scratch=_SCRATCH_MEMORY),
+        _SUPPORT.format(
+            fatal=_fatal_text(constants), bytes_object=_BYTES_OBJECT, scratch=_SCRATCH_MEMORY, map=_MAP_MEMORY
+        ),
         _ABI_FUNCTIONS,
     ]
     functions += [f"(global $object_{name} (mut i32) (i32.const 0))" for name in names]
     functions.append(allocation.functions_text(constants.words([0] * allocation.WORDS)))
     functions.append(
-        header_functions.functions_text(
-            constants.text("surrogateescape"), constants.words([0] * header_functions.KEPT_NAMES)
-        )
-    )
-    functions.append(
         stream_callbacks.functions_text(
-            constants.words([0] * stream_callbacks.ENTRY_WORDS * MAX_CLASSES),
+            constants.words([0] * stream_classes.ENTRY_WORDS * MAX_CLASSES),
             {name: constants.text(name) for name in called},
         )
     )
     built_in = {name: f"$host_{name}" for name in HOSTCALLS}
-    built_in |= {name: f"${name}" for name in (*stream_callbacks.FUNCTIONS, "header_function")}
+    built_in |= {
+        name: f"${name}" for name in (*stream_callbacks.FUNCTIONS, *header_functions.FUNCTIONS, *fingerprints.FUNCTIONS)
+    }
     methods = {name: f"$headers_{name}" for name in HEADER_METHODS}
-    functions.append(f"(elem (i32.const {first_slot}) {' '.join((*built_in.values(), *methods.values()))})")
+    in_slots = [f"${name}" for name in header_functions.SLOT_FUNCTIONS]
+    of_keys = {name: f"${name}" for name in fingerprints.METHODS}
+    in_table = [*built_in.values(), *methods.values(), *in_slots, *of_keys.values()]
+    functions.append(f"(elem (i32.const {first_slot}) {' '.join(in_table)})")
     definitions = constants.methods(built_in, first_slot)
     of_headers = constants.methods(methods, first_slot + len(built_in))
-    functions.append(_HEADER_FUNCTION.format(definitions=of_headers))
+    functions.append(
+        header_functions.functions_text(
+            surrogateescape=constants.text("surrogateescape"),
+            kept=constants.words([0] * header_functions.KEPT_NAMES),
+            methods=constants.words([0] * len(HEADER_METHODS)),
+            definitions=of_headers,
+            first_slot=first_slot + len(built_in) + len(methods),
+        )
+    )
+    functions.append(fingerprints.functions_text(constants.methods(of_keys, first_slot + len(in_table) - len(of_keys))))
     initialize = _INITIALIZE.format(
         module=constants.text(HOSTCALLS_MODULE),
         refused=constants.text("refused"),
@@ -169,7 +200,8 @@ def bridge_text(callbacks: Iterable[str], first_slot: int, limits: tuple[int, in
         methods=definitions,
         none=_NONE,
         false=_FALSE,
-        scratch=_SCRATCH_SIZE,
+        scratch=_SCRATCH_SIZE + _MAP_SIZE,
+        value_scratch=_SCRATCH_SIZE,
         true=_TRUE,
     )
     functions += [stack.initialize_text(limits, initialize), constants.segment]
@@ -183,17 +215,10 @@ def bridge_text(callbacks: Iterable[str], first_slot: int, limits: tuple[int, in
     return imports, functions
 
 
-_HEADER_FUNCTION = """
-(func $header_function (param $self i32) (param $arguments i32) (param $count i32) (result i32)
-  ;; (index of the method, (map type, method, missing)): see `proxy_wasm.build.linker.header_functions`
-  (call $PyCMethod_New
-    (i32.add (i32.const {definitions}) (i32.mul (call $PyLong_AsUnsignedLong (i32.load (local.get $arguments))) (i32.const 16)))
-    (i32.load offset=4 (local.get $arguments)) (i32.const 0) (i32.const 0)))
-"""
-
 _INITIALIZE = """
   (drop (call $PyGILState_Ensure))
   (global.set $scratch (call $malloc (i32.const {scratch})))
+  (global.set $map_scratch (i32.add (global.get $scratch) (i32.const {value_scratch})))
   (if (i32.eqz (global.get $scratch)) (then (call $fatal)))
   (global.set $none (call $Py_GetConstantBorrowed (i32.const {none})))
   (global.set $false (call $Py_GetConstantBorrowed (i32.const {false})))
@@ -214,16 +239,21 @@ _SUPPORT = """
 (global $refused (mut i32) (i32.const 0))
 (global $miscounted (mut i32) (i32.const 0))
 (global $started (mut i32) (i32.const 0))
-;; what the next memory that the host asks for is: {bytes_object}: that of a bytes object, {scratch}: $scratch, else anything; and the object that was made
+;; what the next memory that the host asks for is: {bytes_object}: that of a bytes object, {scratch}: $scratch, {map}: $map_scratch, else anything; and the object
+;; that was made
 (global $expecting (mut i32) (i32.const 0))
 (global $received (mut i32) (i32.const 0))
 
-;; memory for what is read and done with before the next hostcall
+;; memory for what is read and done with before the next hostcall; and for a map of headers, which is kept (`proxy_wasm.build.linker.header_functions`)
 (global $scratch (mut i32) (i32.const 0))
+(global $map_scratch (mut i32) (i32.const 0))
 
 (func $release (param $start i32)
   ;; give back what the host was given
-  (if (i32.ne (local.get $start) (global.get $scratch)) (then (call $free (local.get $start)))))
+  (if (i32.and
+        (i32.ne (local.get $start) (global.get $scratch))
+        (i32.ne (local.get $start) (global.get $map_scratch)))
+    (then (call $free (local.get $start)))))
 
 (func $fatal
   ;; Nothing of Python leaves a callback, and what is looked up here is there: only a lack of memory leads here.
@@ -274,6 +304,8 @@ _ABI_FUNCTIONS = f"""
   (global.set $expecting (i32.const 0))
   (if (i32.and (i32.eq (local.get $expecting) (i32.const {_SCRATCH_MEMORY})) (i32.le_u (local.get $size) (i32.const {_SCRATCH_SIZE})))
     (then (return (global.get $scratch))))
+  (if (i32.and (i32.eq (local.get $expecting) (i32.const {_MAP_MEMORY})) (i32.le_u (local.get $size) (i32.const {_MAP_SIZE})))
+    (then (return (global.get $map_scratch))))
   (if (i32.ne (local.get $expecting) (i32.const {_BYTES_OBJECT})) (then (return (call $malloc (local.get $size)))))
   (local.set $object (call $PyBytes_FromStringAndSize (i32.const 0) (local.get $size)))
   (global.set $received (local.get $object))
@@ -323,6 +355,7 @@ def _callback(name: str) -> str:
     lines = [
         f'(func (export "{callback.export_name}") {signature_text(callback.core)} (local $frame i32) (local $result i32)'
     ]
+    lines.append(header_functions.FORGET_MAP)
     if name == "on_context_create":
         lines.append("(if (i32.eqz (global.get $started)) (then (call $start)))")
     if name in stream_callbacks.SERVED:
@@ -382,6 +415,7 @@ def _hostcall(hostcall: Hostcall, constants: _Constants) -> str:
         "  (br $done)))",
         *parameters.reads,
         *parameters.clears,
+        "" if hostcall.name in _LEAVES_MAPS else header_functions.FORGET_MAP,
         "(global.set $expecting (i32.const 1))" if straight else "",
         f"(local.set $status (call ${hostcall.import_name} {' '.join(parameters.passed)}))",
     ]

@@ -9,39 +9,28 @@ else is left to do. Whatever is not as usual goes to the dispatcher:
 
 Classes are registered by the dispatcher (`register`), for one plugin context each, when it has made the first object of a class that takes part: one
 that leaves `replaces_request_body` and its like alone. From then on `on_context_create` calls `http_context` here, or, where that does nothing but call the
-class and the class makes its objects as `HttpContext` does, makes the object itself. A result that is not
+class, makes the object itself (`proxy_wasm.build.linker.stream_classes`). A result that is not
 a new object of that class, made for this stream, goes to the dispatcher (`adopt`), and so does an exception (`unmade`).
 
-The functions behind the methods are looked up once for each version that CPython gives a class: whatever changes the class, or a base of it, changes the version.
-
 A stream's end is the dispatcher's unless nothing could come of it: no `on_done` of its own, no tasks, nothing woken, and nobody but the
-table of streams has the object. Such an object is let go when the next stream begins: between a stream's beginning and its end the proxy has done
+table of streams (`proxy_wasm.build.linker.stream_table`) has the object. Such an object is let go when the next stream begins: between a stream's beginning and its end the proxy has done
 much else, and what lets an object go would have to be fetched from memory for it alone. If it is one that was made here, the next stream gets it, without the
 attributes that it had of its own. Where the VM has one plugin context, registered, and nothing was
 seen for which an end may matter (`Host.ends_matter`), `on_done` does not even look for the object.
 """
 
 from proxy_wasm.abi.signatures import CoreSignature
-from proxy_wasm.guest.built_in import (
-    HAS_FINALIZER,
-    HAS_ON_DONE,
-    HAS_ON_LOG,
-    HAS_VALUES,
-    IS_MADE_PLAINLY,
-    MAX_CLASSES,
-)
+from proxy_wasm.build.linker import stream_classes, stream_table
+from proxy_wasm.build.linker.stream_classes import SPARE, WEAK_REFERENCES, slot, slot_address
+from proxy_wasm.guest.built_in import HAS_FINALIZER, HAS_ON_DONE, HAS_ON_LOG, IS_MADE_PLAINLY
 
 API: dict[str, CoreSignature] = {
-    "PyDict_GetItemWithError": CoreSignature(("i32", "i32"), ("i32",)),
     "PyErr_GetRaisedException": CoreSignature((), ("i32",)),
     "PyObject_VectorcallMethod": CoreSignature(("i32", "i32", "i32", "i32"), ("i32",)),
-    "PyType_GenericAlloc": CoreSignature(("i32", "i32"), ("i32",)),
     "PyUnicode_InternFromString": CoreSignature(("i32",), ("i32",)),
-    "PyUnstable_Type_AssignVersionTag": CoreSignature(("i32",), ("i32",)),
     "Py_IncRef": CoreSignature(("i32",), ()),
-    "_PyType_Lookup": CoreSignature(("i32", "i32"), ("i32",)),
-    "free": CoreSignature(("i32",), ()),
-    "malloc": CoreSignature(("i32",), ("i32",)),
+    **stream_classes.API,
+    **stream_table.API,
 }
 """What they call of CPython's C API."""
 
@@ -83,32 +72,6 @@ OFFSETS = (
 )
 """The arguments behind those: where objects keep these attributes, as `slot_offset` tells."""
 
-_ENTRY = 80
-_SPARE, _METHODS_VERSION, _METHODS, _NAMES, _NAME, _PLUGIN_VERSION, _CLASS_VERSION, _KNOWN = (
-    16,
-    20,
-    24,
-    48,
-    52,
-    56,
-    60,
-    64,
-)
-"""What is noted of a registered class: the number of its plugin context, the plugin, the class, flags; an object that the next stream gets; for which version of
-the class its methods were looked up, and those for each phase; the dictionary and the name by which `http_context` finds the class; the versions
-of plugin's class and class when they were registered; how many names of attributes its objects had when the methods were looked up."""
-ENTRY_WORDS = _ENTRY // 4
-
-_FEWEST_PLACES = 128
-"""Places for streams that the table begins with."""
-
-_VERSION_TAG, _BASIC_SIZE, _SHARED_KEYS = 192, 16, 440
-"""Of `tp_version_tag`, `tp_basicsize` and `ht_cached_keys` in a class."""
-_KEY_COUNT, _INDEX_SIZE, _INDICES = 16, 5, 20
-"""Of `dk_nentries`, `dk_log2_index_bytes` and `dk_indices` in the keys that a class's objects share; behind their indices come entries of key and value."""
-_DICTIONARY, _WEAK_REFERENCES = 12, 16
-"""How far before an object the pointers to its dictionary and to its weak references are."""
-
 _END_PHASE = 7
 
 _WITH_END = ("on_request_headers", "on_request_body", "on_response_headers", "on_response_body")
@@ -118,7 +81,7 @@ MESSAGES = {f"on_{name}": (phase, f"on_{name}" in _WITH_END) for phase, name in 
 SERVED = ("on_context_create", *MESSAGES, "on_log", "on_done", "on_delete")
 """The callbacks that pass here first."""
 
-FUNCTIONS = ("serve_streams", "register", "forget", "slot_offset", "stream_get", "stream_put", "stream_pop")
+FUNCTIONS = ("serve_streams", *stream_classes.FUNCTIONS, *stream_table.FUNCTIONS)
 """Built-in functions for the guest."""
 
 
@@ -170,248 +133,14 @@ def functions_text(entries: int, names: dict[str, int]) -> str:
     (then (call $fatal)))
   (call $grow)
   (global.get $none))"""
-    look_ups = "\n  ".join(
-        f"(i32.store offset={_METHODS + 4 * (phase - 1)} (local.get $entry) (call $looked_up (local.get $entry) (global.get $name_{name})))"
-        for name, (phase, _) in MESSAGES.items()
-    )
-    functions = _FUNCTIONS.replace("LOOK_UPS", look_ups).replace("ENTRIES", str(entries))
-    return "\n".join([*objects, serve, functions])
-
-
-def _slot_address(name: str) -> str:
-    """The address of a stream's attribute."""
-    return f"(i32.add (local.get $stream) (global.get $offset_{name}))"
-
-
-def _slot(name: str) -> str:
-    return f"(i32.load {_slot_address(name)})"
+    classes = stream_classes.functions_text(entries, {name: phase for name, (phase, _) in MESSAGES.items()})
+    return "\n".join([*objects, serve, stream_table.TABLE, stream_table.BUILT_IN, classes, _FUNCTIONS])
 
 
 _FUNCTIONS = f"""
 (global $zero (mut i32) (i32.const 0))
 (global $number_size (mut i32) (i32.const 0)) ;; the distance of CPython's small numbers in memory
-(global $flags (mut i32) (i32.const 0)) ;; those of all classes that ever were registered
 (global $leaving (mut i32) (i32.const 0)) ;; the object of a stream that is over, to be let go
-(global $classes (mut i32) (i32.const 0)) ;; how many are registered
-(global $places (mut i32) (i32.const 0)) ;; the table of streams: a number and an object for each, 0 where there is none
-(global $last_place (mut i32) (i32.const 0)) ;; its number of places less one; that is a power of two
-(global $streams (mut i32) (i32.const 0)) ;; how many it holds
-
-;; The table of streams
-
-(func $place (param $context_id i32) (result i32)
-  ;; where the table holds a stream, or 0
-  (local $at i32)
-  (local.set $at (local.get $context_id))
-  (loop $next
-    (local.set $at (i32.and (local.get $at) (global.get $last_place)))
-    (if (i32.eqz (i32.load offset=4 (i32.add (global.get $places) (i32.shl (local.get $at) (i32.const 3)))))
-      (then (return (i32.const 0))))
-    (if (i32.eq (i32.load (i32.add (global.get $places) (i32.shl (local.get $at) (i32.const 3)))) (local.get $context_id))
-      (then (return (i32.add (global.get $places) (i32.shl (local.get $at) (i32.const 3))))))
-    (local.set $at (i32.add (local.get $at) (i32.const 1)))
-    (br $next))
-  (unreachable))
-
-(func $insert (param $context_id i32) (param $stream i32)
-  ;; a stream that the table does not hold; its object becomes the table's
-  (local $at i32)
-  (if (i32.gt_u (i32.shl (global.get $streams) (i32.const 1)) (global.get $last_place)) (then (call $grow)))
-  (global.set $streams (i32.add (global.get $streams) (i32.const 1)))
-  (local.set $at (local.get $context_id))
-  (loop $next
-    (local.set $at (i32.and (local.get $at) (global.get $last_place)))
-    (if (i32.load offset=4 (i32.add (global.get $places) (i32.shl (local.get $at) (i32.const 3)))) (then
-      (local.set $at (i32.add (local.get $at) (i32.const 1)))
-      (br $next))))
-  (local.set $at (i32.add (global.get $places) (i32.shl (local.get $at) (i32.const 3))))
-  (i32.store (local.get $at) (local.get $context_id))
-  (i32.store offset=4 (local.get $at) (local.get $stream)))
-
-(func $grow
-  (local $old i32) (local $at i32) (local $end i32)
-  (local.set $old (global.get $places))
-  (local.set $at (local.get $old))
-  (local.set $end (i32.add (local.get $at) (i32.shl (i32.add (global.get $last_place) (i32.const 1)) (i32.const 3))))
-  (if (i32.eqz (local.get $old)) (then (local.set $end (i32.const 0))))
-  (global.set $last_place (i32.or (i32.shl (global.get $last_place) (i32.const 1)) (i32.const {_FEWEST_PLACES - 1})))
-  (global.set $places (call $malloc (i32.shl (i32.add (global.get $last_place) (i32.const 1)) (i32.const 3))))
-  (if (i32.eqz (global.get $places)) (then (call $fatal)))
-  (memory.fill (global.get $places) (i32.const 0) (i32.shl (i32.add (global.get $last_place) (i32.const 1)) (i32.const 3)))
-  (global.set $streams (i32.const 0))
-  (block $over
-    (loop $next
-      (br_if $over (i32.ge_u (local.get $at) (local.get $end)))
-      (if (i32.load offset=4 (local.get $at)) (then
-        (call $insert (i32.load (local.get $at)) (i32.load offset=4 (local.get $at)))))
-      (local.set $at (i32.add (local.get $at) (i32.const 8)))
-      (br $next)))
-  (call $free (local.get $old)))
-
-(func $remove (param $place i32)
-  ;; what the table holds there; its object is the caller's now
-  (local $hole i32) (local $at i32) (local $home i32)
-  (global.set $streams (i32.sub (global.get $streams) (i32.const 1)))
-  (local.set $hole (i32.shr_u (i32.sub (local.get $place) (global.get $places)) (i32.const 3)))
-  (local.set $at (local.get $hole))
-  (block $over
-    (loop $next
-      ;; what was put further on because this place was taken moves here
-      (local.set $at (i32.and (i32.add (local.get $at) (i32.const 1)) (global.get $last_place)))
-      (local.set $place (i32.add (global.get $places) (i32.shl (local.get $at) (i32.const 3))))
-      (br_if $over (i32.eqz (i32.load offset=4 (local.get $place))))
-      (local.set $home (i32.and (i32.load (local.get $place)) (global.get $last_place)))
-      (br_if $next (i32.gt_u
-        (i32.and (i32.sub (local.get $hole) (local.get $home)) (global.get $last_place))
-        (i32.and (i32.sub (local.get $at) (local.get $home)) (global.get $last_place))))
-      (i64.store (i32.add (global.get $places) (i32.shl (local.get $hole) (i32.const 3))) (i64.load (local.get $place)))
-      (local.set $hole (local.get $at))
-      (br $next)))
-  (i64.store (i32.add (global.get $places) (i32.shl (local.get $hole) (i32.const 3))) (i64.const 0)))
-
-(func $stream_get (param $self i32) (param $arguments i32) (param $count i32) (result i32)
-  ;; (number,): the stream's object or None
-  (local $place i32) (local $stream i32)
-  (local.set $stream (global.get $none))
-  (local.set $place (call $place (call $PyLong_AsUnsignedLong (i32.load (local.get $arguments)))))
-  (if (local.get $place) (then (local.set $stream (i32.load offset=4 (local.get $place)))))
-  (call $Py_IncRef (local.get $stream))
-  (local.get $stream))
-
-(func $stream_put (param $self i32) (param $arguments i32) (param $count i32) (result i32)
-  ;; (number, object): from now on that is the stream's
-  (local $frame i32) (local $place i32) (local $old i32) (local $number i32)
-  (global.set $stack_pointer (local.tee $frame (i32.sub (global.get $stack_pointer) (i32.const 16))))
-  (local.set $number (call $PyLong_AsUnsignedLong (i32.load (local.get $arguments))))
-  (call $Py_IncRef (i32.load offset=4 (local.get $arguments)))
-  (if (local.tee $place (call $place (local.get $number)))
-    (then
-      (local.set $old (i32.load offset=4 (local.get $place)))
-      (i32.store offset=4 (local.get $place) (i32.load offset=4 (local.get $arguments)))
-      (call $Py_DecRef (local.get $old)))
-    (else (call $insert (local.get $number) (i32.load offset=4 (local.get $arguments)))))
-  (global.set $stack_pointer (i32.add (local.get $frame) (i32.const 16)))
-  (global.get $none))
-
-(func $stream_pop (param $self i32) (param $arguments i32) (param $count i32) (result i32)
-  ;; (number,): the object of a stream that the table forgets, or None
-  (local $place i32) (local $stream i32)
-  (if (i32.eqz (local.tee $place (call $place (call $PyLong_AsUnsignedLong (i32.load (local.get $arguments))))))
-    (then (return (global.get $none))))
-  (local.set $stream (i32.load offset=4 (local.get $place)))
-  (call $remove (local.get $place))
-  (local.get $stream))
-
-;; Classes
-
-(func $register (param $self i32) (param $arguments i32) (param $count i32) (result i32)
-  ;; (plugin context's number, plugin, class, flags, dictionary, name): the class is what the dictionary has under that name where
-  ;; the flags tell that objects are made of it plainly; all these are kept alive until `forget`
-  (local $entry i32)
-  (if (i32.ge_u (global.get $classes) (i32.const {MAX_CLASSES})) (then (return (global.get $none))))
-  (global.set $flags (i32.or (global.get $flags) (call $PyLong_AsUnsignedLong (i32.load offset=12 (local.get $arguments)))))
-  (local.set $entry (i32.add (i32.const ENTRIES) (i32.mul (global.get $classes) (i32.const {_ENTRY}))))
-  (memory.fill (local.get $entry) (i32.const 0) (i32.const {_ENTRY}))
-  (i32.store (local.get $entry) (call $PyLong_AsUnsignedLong (i32.load (local.get $arguments))))
-  (i32.store offset=12 (local.get $entry) (call $PyLong_AsUnsignedLong (i32.load offset=12 (local.get $arguments))))
-  (call $keep (i32.add (local.get $entry) (i32.const 4)) (i32.load offset=4 (local.get $arguments)))
-  (call $keep (i32.add (local.get $entry) (i32.const 8)) (i32.load offset=8 (local.get $arguments)))
-  (call $keep (i32.add (local.get $entry) (i32.const {_NAMES})) (i32.load offset=16 (local.get $arguments)))
-  (call $keep (i32.add (local.get $entry) (i32.const {_NAME})) (i32.load offset=20 (local.get $arguments)))
-  (i32.store offset={_PLUGIN_VERSION} (local.get $entry) (call $version (i32.load offset=4 (i32.load offset=4 (local.get $entry)))))
-  (i32.store offset={_CLASS_VERSION} (local.get $entry) (call $version (i32.load offset=8 (local.get $entry))))
-  (global.set $classes (i32.add (global.get $classes) (i32.const 1)))
-  (global.get $none))
-
-(func $keep (param $address i32) (param $object i32)
-  (i32.store (local.get $address) (local.get $object))
-  (call $Py_IncRef (local.get $object)))
-
-(func $version (param $class i32) (result i32)
-  ;; a number that no class had before since it, or a base of it, was last changed; 0 where there are no more such numbers
-  (drop (call $PyUnstable_Type_AssignVersionTag (local.get $class)))
-  (i32.load offset={_VERSION_TAG} (local.get $class)))
-
-(func $forget (param $self i32) (param $arguments i32) (param $count i32) (result i32)
-  ;; (plugin context's number,): every class of that plugin. The last entry takes the place of each that goes.
-  (local $frame i32) (local $entry i32) (local $last i32) (local $number i32) (local $gone i32)
-  (global.set $stack_pointer (local.tee $frame (i32.sub (global.get $stack_pointer) (i32.const {16 + _ENTRY}))))
-  (call $let_go)
-  (local.set $number (call $PyLong_AsUnsignedLong (i32.load (local.get $arguments))))
-  (local.set $entry (i32.const ENTRIES))
-  (block $over
-    (loop $next
-      (local.set $last (i32.add (i32.const ENTRIES) (i32.mul (i32.sub (global.get $classes) (i32.const 1)) (i32.const {_ENTRY}))))
-      (br_if $over (i32.gt_s (local.get $entry) (local.get $last)))
-      (if (i32.eq (i32.load (local.get $entry)) (local.get $number))
-        (then
-          (local.set $gone (i32.add (local.get $frame) (i32.const 16)))
-          (memory.copy (local.get $gone) (local.get $entry) (i32.const {_ENTRY}))
-          (memory.copy (local.get $entry) (local.get $last) (i32.const {_ENTRY}))
-          (global.set $classes (i32.sub (global.get $classes) (i32.const 1)))
-          (call $Py_DecRef (i32.load offset={_SPARE} (local.get $gone)))
-          (call $Py_DecRef (i32.load offset=4 (local.get $gone)))
-          (call $Py_DecRef (i32.load offset=8 (local.get $gone)))
-          (call $Py_DecRef (i32.load offset={_NAMES} (local.get $gone)))
-          (call $Py_DecRef (i32.load offset={_NAME} (local.get $gone))))
-        (else (local.set $entry (i32.add (local.get $entry) (i32.const {_ENTRY})))))
-      (br $next)))
-  (global.set $stack_pointer (i32.add (local.get $frame) (i32.const {16 + _ENTRY})))
-  (global.get $none))
-
-(func $slot_offset (param $self i32) (param $arguments i32) (param $count i32) (result i32)
-  ;; (object, value, size of the object): where in the object that value is kept, 0 if nowhere
-  (local $at i32) (local $end i32)
-  (local.set $at (i32.const 8))
-  (local.set $end (call $PyLong_AsUnsignedLong (i32.load offset=8 (local.get $arguments))))
-  (block $over
-    (loop $next
-      (if (i32.ge_u (local.get $at) (local.get $end)) (then (local.set $at (i32.const 0)) (br $over)))
-      (br_if $over (i32.eq
-        (i32.load (i32.add (i32.load (local.get $arguments)) (local.get $at)))
-        (i32.load offset=4 (local.get $arguments))))
-      (local.set $at (i32.add (local.get $at) (i32.const 4)))
-      (br $next)))
-  (call $PyLong_FromUnsignedLong (local.get $at)))
-
-(func $entry (param $offset i32) (param $value i32) (result i32)
-  ;; the first entry that has the value at that offset, or 0
-  (local $entry i32) (local $end i32)
-  (local.set $entry (i32.const ENTRIES))
-  (local.set $end (i32.add (i32.const ENTRIES) (i32.mul (global.get $classes) (i32.const {_ENTRY}))))
-  (loop $next
-    (if (i32.ge_u (local.get $entry) (local.get $end)) (then (return (i32.const 0))))
-    (if (i32.eq (i32.load (i32.add (local.get $entry) (local.get $offset))) (local.get $value)) (then (return (local.get $entry))))
-    (local.set $entry (i32.add (local.get $entry) (i32.const {_ENTRY})))
-    (br $next))
-  (unreachable))
-
-(func $look_up (param $entry i32)
-  ;; note the class's methods, as long as it stays as it is: those that are plain functions and that no attribute of an object can hide
-  (local $class i32)
-  (local.set $class (i32.load offset=8 (local.get $entry)))
-  (i32.store offset={_METHODS_VERSION} (local.get $entry) (call $version (local.get $class)))
-  (i32.store offset={_KNOWN} (local.get $entry) (i32.load offset={_KEY_COUNT} (i32.load offset={_SHARED_KEYS} (local.get $class))))
-  LOOK_UPS)
-
-(func $looked_up (param $entry i32) (param $name i32) (result i32)
-  (local $method i32) (local $at i32) (local $end i32)
-  (local.set $at (i32.load offset={_SHARED_KEYS} (i32.load offset=8 (local.get $entry))))
-  (local.set $at (i32.add (local.get $at)
-    (i32.add (i32.const {_INDICES}) (i32.shl (i32.const 1) (i32.load8_u offset={_INDEX_SIZE} (local.get $at))))))
-  (local.set $end (i32.add (local.get $at) (i32.shl (i32.load offset={_KNOWN} (local.get $entry)) (i32.const 3))))
-  (block $over
-    (loop $next
-      (br_if $over (i32.ge_u (local.get $at) (local.get $end)))
-      (if (i32.eq (i32.load (local.get $at)) (local.get $name)) (then (return (i32.const 0))))
-      (local.set $at (i32.add (local.get $at) (i32.const 8)))
-      (br $next)))
-  (local.set $method (call $_PyType_Lookup (i32.load offset=8 (local.get $entry)) (local.get $name)))
-  (if (i32.eqz (local.get $method)) (then (return (i32.const 0))))
-  (select (local.get $method) (i32.const 0)
-    (i32.eq (i32.load offset=4 (local.get $method)) (global.get $served_function_type))))
-
-;; Streams
 
 (func $number (param $value i32) (result i32)
   (local $number i32)
@@ -454,81 +183,8 @@ _FUNCTIONS = f"""
 (func $at_rest (param $stream i32) (result i32)
   ;; whether the state is 0 and nothing was woken
   (i32.and
-    (i32.eq {_slot("state")} (global.get $zero))
+    (i32.eq {slot("state")} (global.get $zero))
     (i32.eqz (i32.load offset=8 (global.get $served_ready)))))
-
-(func $values (param $entry i32) (param $stream i32) (result i32)
-  ;; where an object's own attributes are: one byte for how many there is room for, how many there are, and two that tell that they are here; 0 if elsewhere
-  (local $values i32)
-  (if (i32.eqz (i32.and (i32.load offset=12 (local.get $entry)) (i32.const {HAS_VALUES}))) (then (return (i32.const 0))))
-  (if (i32.load (i32.sub (local.get $stream) (i32.const {_DICTIONARY}))) (then (return (i32.const 0))))
-  (local.set $values (i32.add (local.get $stream) (i32.load offset={_BASIC_SIZE} (i32.load offset=8 (local.get $entry)))))
-  (select (local.get $values) (i32.const 0) (i32.load8_u offset=3 (local.get $values))))
-
-(func $known_method (param $entry i32) (param $stream i32) (param $phase i32) (result i32)
-  ;; the function behind a method, where it is known for sure, else 0
-  (local $values i32)
-  (if (i32.eqz (local.tee $values (call $values (local.get $entry) (local.get $stream)))) (then (return (i32.const 0))))
-  (if (i32.ne
-        (i32.load offset={_METHODS_VERSION} (local.get $entry))
-        (i32.load offset={_VERSION_TAG} (i32.load offset=8 (local.get $entry))))
-    (then (call $look_up (local.get $entry))))
-  (if (i32.eqz (i32.load offset={_METHODS_VERSION} (local.get $entry))) (then (return (i32.const 0))))
-  (if (i32.load8_u offset=1 (local.get $values)) (then
-    (if (i32.ne
-          (i32.load offset={_KEY_COUNT} (i32.load offset={_SHARED_KEYS} (i32.load offset=8 (local.get $entry))))
-          (i32.load offset={_KNOWN} (local.get $entry)))
-      (then (call $look_up (local.get $entry))))))
-  (i32.load offset={_METHODS - 4} (i32.add (local.get $entry) (i32.shl (local.get $phase) (i32.const 2)))))
-
-(func $clear (param $values i32)
-  ;; drop an object's own attributes
-  (local $frame i32) (local $at i32) (local $end i32) (local $old i32)
-  (global.set $stack_pointer (local.tee $frame (i32.sub (global.get $stack_pointer) (i32.const 16))))
-  (local.set $at (i32.add (local.get $values) (i32.const 4)))
-  (local.set $end (i32.add (local.get $at) (i32.shl (i32.load8_u (local.get $values)) (i32.const 2))))
-  (i32.store8 offset=1 (local.get $values) (i32.const 0))
-  (block $over
-    (loop $next
-      (br_if $over (i32.ge_u (local.get $at) (local.get $end)))
-      (local.set $old (i32.load (local.get $at)))
-      (i32.store (local.get $at) (i32.const 0))
-      (call $Py_DecRef (local.get $old))
-      (local.set $at (i32.add (local.get $at) (i32.const 4)))
-      (br $next)))
-  (global.set $stack_pointer (i32.add (local.get $frame) (i32.const 16))))
-
-(func $made_plainly (param $entry i32) (result i32)
-  ;; whether `http_context` would still do nothing but call the class, and that nothing but what its base does
-  (if (i32.eqz (i32.and (i32.load offset=12 (local.get $entry)) (i32.const {IS_MADE_PLAINLY}))) (then (return (i32.const 0))))
-  (if (i32.ne
-        (i32.load offset={_VERSION_TAG} (i32.load offset=4 (i32.load offset=4 (local.get $entry))))
-        (i32.load offset={_PLUGIN_VERSION} (local.get $entry)))
-    (then (return (i32.const 0))))
-  (if (i32.ne
-        (i32.load offset={_VERSION_TAG} (i32.load offset=8 (local.get $entry)))
-        (i32.load offset={_CLASS_VERSION} (local.get $entry)))
-    (then (return (i32.const 0))))
-  (i32.eq
-    (call $PyDict_GetItemWithError (i32.load offset={_NAMES} (local.get $entry)) (i32.load offset={_NAME} (local.get $entry)))
-    (i32.load offset=8 (local.get $entry))))
-
-(func $make (param $entry i32) (param $id i32) (result i32)
-  ;; what the class makes of the plugin, as `HttpContext.__init__` does; 0 where there is no memory
-  (local $stream i32)
-  (if (local.tee $stream (i32.load offset={_SPARE} (local.get $entry)))
-    (then (i32.store offset={_SPARE} (local.get $entry) (i32.const 0)))
-    (else
-      (if (i32.eqz (local.tee $stream (call $PyType_GenericAlloc (i32.load offset=8 (local.get $entry)) (i32.const 0))))
-        (then (return (i32.const 0))))
-      (call $keep {_slot_address("plugin")} (i32.load offset=4 (local.get $entry)))
-      (call $keep {_slot_address("host")} (global.get $served_host))
-      (i32.store {_slot_address("tasks")} (global.get $none))
-      (i32.store {_slot_address("directions")} (global.get $none))
-      (i32.store {_slot_address("state")} (global.get $zero))
-      (i32.store {_slot_address("answered_in")} (global.get $zero))))
-  (call $keep {_slot_address("context_id")} (local.get $id))
-  (local.get $stream))
 
 (func $stream_created (param $context_id i32) (param $parent_id i32) (result i32)
   (local $frame i32) (local $result i32) (local $entry i32) (local $id i32) (local $stream i32) (local $error i32)
@@ -563,8 +219,8 @@ _FUNCTIONS = f"""
             (i32.eq (i32.load (local.get $entry)) (local.get $parent_id)))
         (then
           (if (i32.and
-                (i32.eq {_slot("context_id")} (local.get $id))
-                (i32.eq {_slot("state")} (global.get $zero)))
+                (i32.eq {slot("context_id")} (local.get $id))
+                (i32.eq {slot("state")} (global.get $zero)))
             (then
               (if (i32.eqz (call $place (local.get $context_id))) (then
                 (call $insert (local.get $context_id) (local.get $stream))
@@ -607,7 +263,7 @@ _FUNCTIONS = f"""
     (br_if $done (i32.eqz (local.tee $stream (call $place (local.get $context_id)))))
     (local.set $stream (i32.load offset=4 (local.get $stream)))
     (br_if $done (i32.eqz (local.tee $entry (call $entry (i32.const 8) (i32.load offset=4 (local.get $stream))))))
-    (br_if $done (i32.ne {_slot("state")} (global.get $zero)))
+    (br_if $done (i32.ne {slot("state")} (global.get $zero)))
     (call $Py_IncRef (local.get $stream))
     (local.set $id (call $id_object (local.get $context_id)))
     (call $enter (local.get $id) (local.get $phase))
@@ -662,7 +318,7 @@ _FUNCTIONS = f"""
   (i32.and
     (i32.and
       (i32.eq (i32.load (local.get $stream)) (i32.const 1))
-      (i32.eq {_slot("tasks")} (global.get $none)))
+      (i32.eq {slot("tasks")} (global.get $none)))
     (call $at_rest (local.get $stream))))
 
 (func $stream_entry (param $context_id i32) (result i32)
@@ -677,7 +333,7 @@ _FUNCTIONS = f"""
   (if (i32.and
         (i32.and
           (i32.eq (i32.load offset=8 (global.get $served_plugins)) (i32.const 1))
-          (i32.ne (i32.load (i32.const ENTRIES)) (local.get $context_id)))
+          (i32.ne (i32.load (global.get $entries)) (local.get $context_id)))
         (i32.and
           (i32.eqz (i32.and (global.get $flags) (i32.const {HAS_ON_DONE})))
           (i32.and
@@ -715,18 +371,18 @@ _FUNCTIONS = f"""
     (block $not_spared
       (br_if $not_spared (i32.eqz (local.tee $entry (call $entry (i32.const 8) (i32.load offset=4 (local.get $stream))))))
       (br_if $not_spared (i32.eqz (i32.and (i32.load offset=12 (local.get $entry)) (i32.const {IS_MADE_PLAINLY}))))
-      (br_if $not_spared (i32.load offset={_SPARE} (local.get $entry)))
+      (br_if $not_spared (i32.load offset={SPARE} (local.get $entry)))
       (br_if $not_spared (i32.ne (i32.load (local.get $stream)) (i32.const 1)))
-      (br_if $not_spared (i32.load (i32.sub (local.get $stream) (i32.const {_WEAK_REFERENCES}))))
+      (br_if $not_spared (i32.load (i32.sub (local.get $stream) (i32.const {WEAK_REFERENCES}))))
       (br_if $not_spared (i32.eqz (local.tee $values (call $values (local.get $entry) (local.get $stream)))))
-      (br_if $not_spared (i32.ne {_slot("plugin")} (i32.load offset=4 (local.get $entry))))
-      (br_if $not_spared (i32.ne {_slot("host")} (global.get $served_host)))
-      (br_if $not_spared (i32.ne {_slot("directions")} (global.get $none)))
+      (br_if $not_spared (i32.ne {slot("plugin")} (i32.load offset=4 (local.get $entry))))
+      (br_if $not_spared (i32.ne {slot("host")} (global.get $served_host)))
+      (br_if $not_spared (i32.ne {slot("directions")} (global.get $none)))
       (if (i32.load8_u offset=1 (local.get $values)) (then (call $clear (local.get $values))))
-      (i32.store {_slot_address("answered_in")} (global.get $zero))
-      (call $Py_DecRef {_slot("context_id")})
-      (i32.store {_slot_address("context_id")} (i32.const 0))
-      (i32.store offset={_SPARE} (local.get $entry) (local.get $stream))
+      (i32.store {slot_address("answered_in")} (global.get $zero))
+      (call $Py_DecRef {slot("context_id")})
+      (i32.store {slot_address("context_id")} (i32.const 0))
+      (i32.store offset={SPARE} (local.get $entry) (local.get $stream))
       (br $done))
     (call $Py_DecRef (local.get $stream)))
   (global.set $stack_pointer (i32.add (local.get $frame) (i32.const 16))))
