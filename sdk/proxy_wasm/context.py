@@ -229,7 +229,6 @@ class Context:
     def _adopt(self, task: Task[Any]) -> None:
         """End `task` with this context."""
         self._keep(task)
-        task._watch(lambda _: self._release(task))
 
     def _keep(self, work: Work) -> None:
         """End `work` with this context, unless it is released before."""
@@ -241,6 +240,8 @@ class Context:
     def _release(self, work: Work) -> None:
         if self._tasks:
             self._tasks.pop(work, None)
+            if not self._tasks:
+                self._tasks = None
 
     def _end_tasks(self) -> None:
         """Cancel all that goes on for the context, which is over."""

@@ -19,6 +19,7 @@ What wakes a task does not run it: it goes to the end of a queue (`Host.ready`).
 # ruff: noqa: SLF001
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar, cast, overload
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Future(Generic[T]):
     Belongs to the context that it was made by, and never completes once that is gone.
     """
 
-    __slots__ = ("_callbacks", "_outcome", "_phase", "_retrieved", "_state", "context")
+    __slots__ = ("_callbacks", "_outcome", "_phase", "_retrieved", "_state", "_unseen", "_waiter", "context")
 
     context: "Context"
     """The context it was made for."""
@@ -59,20 +60,22 @@ class Future(Generic[T]):
         self._phase = context._host.phase
         self._state = _PENDING
         self._outcome: Any = None
-        self._callbacks: list[Callable[[Future[T]], object]] = []
+        self._waiter: Task[Any] | None = None
+        """The task that waits for it, where that was the first to be told."""
+        self._callbacks: list[Callable[[Future[T]], object]] | None = None
+        """Who else is to be told, in order."""
         self._retrieved = False
+        self._unseen: _Unseen | None = None
 
     def __await__(self) -> Generator["Future[Any]", None, T]:
         if self._state == _PENDING:
             yield self
+        if self._state == _DONE:
+            return self._outcome
         try:
             return self.result()
         finally:
             del self  # or a failure's traceback would hold what holds the failure
-
-    def __del__(self) -> None:
-        if self._state == _FAILED and not self._retrieved:
-            self.context._report_unseen(self._name(), self._outcome)
 
     def _name(self) -> str:
         return type(self).__name__
@@ -90,7 +93,7 @@ class Future(Generic[T]):
         if self._state == _DONE:
             return self._outcome
         if self._state == _FAILED:
-            self._retrieved = True
+            self._see()
             try:
                 raise self._outcome
             finally:
@@ -103,7 +106,7 @@ class Future(Generic[T]):
     def exception(self) -> BaseException | None:
         """The failure, if it is one; raises as `result` where it was cancelled or is not done yet."""
         if self._state == _FAILED:
-            self._retrieved = True
+            self._see()
             return self._outcome
         self.result()
         return None
@@ -135,25 +138,60 @@ class Future(Generic[T]):
     def set_exception(self, error: BaseException) -> None:
         """Fail it, unless it is done or was cancelled."""
         if self._state == _PENDING:
-            self._settle(_FAILED, error)
+            self._settle_failed(error)
+
+    def _settle_failed(self, error: BaseException) -> None:
+        if not self._retrieved:
+            self._unseen = _Unseen(self.context, self._name(), error)
+        self._settle(_FAILED, error)
+
+    def _see(self) -> None:
+        """Somebody takes care of the failure, now or when it comes."""
+        self._retrieved = True
+        if self._unseen is not None:
+            self._unseen.error = None
+            self._unseen = None
 
     def _settle(self, state: int, outcome: object) -> None:
         self._state = state
         self._outcome = outcome
-        callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback(self)
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            waiter._wake(self)
+        callbacks = self._callbacks
+        if callbacks is not None:
+            self._callbacks = None
+            for callback in callbacks:
+                callback(self)
 
     def _watch(self, callback: "Callable[[Future[T]], object]") -> None:
         """Call `callback` at the very moment; it must do no more than note it."""
-        if self._state == _PENDING:
-            self._callbacks.append(callback)
-        else:
+        if self._state != _PENDING:
             callback(self)
+        elif self._callbacks is None:
+            self._callbacks = [callback]
+        else:
+            self._callbacks.append(callback)
 
     def _unwatch(self, callback: "Callable[[Future[T]], object]") -> None:
-        if callback in self._callbacks:
+        if self._callbacks and callback in self._callbacks:
             self._callbacks.remove(callback)
+
+
+class _Unseen:
+    """A failure that nobody has asked for yet; when its future goes, it is logged."""
+
+    __slots__ = ("_context", "_name", "error")
+
+    def __init__(self, context: "Context", name: str, error: BaseException) -> None:
+        self._context = context
+        self._name = name
+        self.error: BaseException | None = error
+
+    def __del__(self) -> None:
+        if self.error is not None:
+            self._context._report_unseen(self._name, self.error)
 
 
 class _DoneCallback(Generic[T]):
@@ -179,7 +217,14 @@ class Task(Future[T]):
     __slots__ = ("_coroutine", "_queued", "_thrown", "_waits_for", "phase")
 
     def __init__(self, context: "Context", coroutine: Coroutine[Any, Any, T], phase: int) -> None:
-        super().__init__(context)
+        self.context = context
+        self._phase = context._host.phase
+        self._state = _PENDING
+        self._outcome = None
+        self._waiter = None
+        self._callbacks = None
+        self._retrieved = False
+        self._unseen = None
         self.phase = phase
         self._coroutine = coroutine
         self._queued = False
@@ -208,7 +253,10 @@ class Task(Future[T]):
             return False
         if future.context is self.context:
             return future.cancel()
-        future._unwatch(self._wake)
+        if future._waiter is self:
+            future._waiter = None
+        else:
+            future._unwatch(self._wake)
         return False
 
     def _enqueue(self) -> None:
@@ -217,9 +265,20 @@ class Task(Future[T]):
             self.context._host.ready.append(self)
 
     def _wake(self, future: Future[Any]) -> None:
-        if self._state == _PENDING and self._waits_for is future:
+        if self._waits_for is future and self._state == _PENDING:
             self._waits_for = None
-            self._enqueue()
+            if not self._queued:
+                self._queued = True
+                self.context._host.ready.append(self)
+
+    def _settle(self, state: int, outcome: object) -> None:
+        context = self.context
+        tasks = context._tasks
+        if tasks:
+            tasks.pop(self, None)
+            if not tasks:
+                context._tasks = None
+        super()._settle(state, outcome)
 
     def run(self) -> None:
         """Go on until the coroutine waits for something, or ends."""
@@ -228,10 +287,14 @@ class Task(Future[T]):
         if self._state != _PENDING:
             return
         outer, _current = _current, self
-        thrown, self._thrown = self._thrown, None
+        thrown = self._thrown
         self._waits_for = None
         try:
-            awaited = _step(self._coroutine, thrown)
+            if thrown is None:
+                awaited = self._coroutine.send(None)
+            else:
+                self._thrown = None
+                awaited = self._coroutine.throw(thrown)
         except StopIteration as stop:
             _current = outer
             self._settle(_DONE, stop.value)
@@ -241,7 +304,7 @@ class Task(Future[T]):
         except BaseException as error:  # noqa: BLE001 - kept for whoever awaits the task
             _current = outer
             error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next  # without this frame
-            self._settle(_FAILED, error)
+            self._settle_failed(error)
             del self  # as in `Future.result`
         else:
             _current = outer
@@ -261,7 +324,10 @@ class Task(Future[T]):
             self._enqueue()
             return
         self._waits_for = future
-        future._watch(self._wake)
+        if future._waiter is None and future._callbacks is None and future._state == _PENDING:
+            future._waiter = self
+        else:
+            future._watch(self._wake)
 
     def end(self) -> None:
         """Cancel the coroutine here and now, because its context is over."""
@@ -272,7 +338,7 @@ class Task(Future[T]):
         self.run()
         self._stop_waiting(waits_for)
         if self._state == _FAILED and not self._retrieved:
-            self._retrieved = True
+            self._see()
             self.context._report_unseen(self._name(), self._outcome)
         if self._state == _PENDING:  # its `finally` awaits something
             self._state = _CANCELLED
@@ -281,10 +347,6 @@ class Task(Future[T]):
                 self._coroutine.close()
             except BaseException as error:  # noqa: BLE001 - the author's cleaning up
                 self.context._report_unseen(self._name(), error)
-
-
-def _step(coroutine: Coroutine[Any, Any, Any], thrown: BaseException | None) -> object:
-    return coroutine.send(None) if thrown is None else coroutine.throw(thrown)
 
 
 def start(context: "Context", coroutine: Coroutine[Any, Any, T], phase: int) -> Task[T]:
@@ -297,6 +359,8 @@ def start(context: "Context", coroutine: Coroutine[Any, Any, T], phase: int) -> 
 
 def is_coroutine(result: object) -> TypeGuard[Coroutine[Any, Any, Any]]:
     """Whether `result` is what an `async def` returns."""
+    if type(result) is CoroutineType:
+        return True
     return hasattr(result, "send") and hasattr(result, "throw") and hasattr(result, "close")
 
 
@@ -396,7 +460,7 @@ async def gather(*awaitables: Awaitable[Any], return_exceptions: bool = False) -
         for future in futures:
             future._unwatch(note)
             task._stop_waiting(future)
-            future._retrieved = True
+            future._see()
     if failed:
         failed[0].result()
     return tuple(future._outcome for future in futures)
