@@ -24,7 +24,15 @@ from proxy_wasm.errors import (
     ConnectionFailedError,
     UnknownClusterError,
 )
-from proxy_wasm.headers import HeaderPairs, Headers, ReceivedHeaders, Text, checked_pair, pairs_of, serialize
+from proxy_wasm.headers import (
+    HeaderPairs,
+    Headers,
+    ReceivedHeaders,
+    checked_name,
+    checked_value,
+    pairs_of,
+    serialize_parts,
+)
 from proxy_wasm.tasks import Future
 
 if TYPE_CHECKING:
@@ -40,31 +48,52 @@ _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefgh
 """Characters of methods and header names (RFC 9110, 5.6.2)."""
 _UPSTREAM_MARK = "x-envoy-upstream-service-time"
 _GATEWAY_TIMEOUT = 504
+_OF_THE_PROXY = (b"upstream connect error", b"no healthy upstream", b"invalid header")
+"""How the bodies of Envoy's own answers begin, where no upstream has answered."""
+_HEADERS, _TRAILERS = int(MapType.HTTP_CALL_RESPONSE_HEADERS), int(MapType.HTTP_CALL_RESPONSE_TRAILERS)
+_BODY = int(BufferType.HTTP_CALL_RESPONSE_BODY)
+_STATUS = b":status\0"
+_MOST_KEPT = 128
+"""How many heads of requests, and how many names of headers, are kept."""
+_LONGEST_KEPT = 256
+"""In bytes: others are put together anew each time."""
 _RESET_REASONS = ("connection termination", "protocol error", "remote reset", "local reset")
 
 
 class HttpResponse:
     """The answer to a callout, whole: it stays when the callback that brought it is over."""
 
-    __slots__ = ("content", "headers", "status", "trailers")
+    __slots__ = ("_headers", "_trailers", "content", "status")
 
     status: int
     """The status code."""
-    headers: Headers
-    """The headers, without `:status`; they can be read only."""
     content: bytes
     """The body."""
-    trailers: Headers
-    """The trailers; they can be read only."""
 
-    def __init__(self, status: int, headers: Headers, content: bytes, trailers: Headers) -> None:
+    def __init__(self, status: int, headers: bytes, content: bytes, trailers: bytes) -> None:
         self.status = status
-        self.headers = headers
         self.content = content
-        self.trailers = trailers
+        self._headers: Headers | bytes = headers
+        self._trailers: Headers | bytes = trailers
 
     def __repr__(self) -> str:
         return f"<HttpResponse {self.status}>"
+
+    @property
+    def headers(self) -> Headers:
+        """The headers, without `:status`; they can be read only."""
+        if isinstance(self._headers, bytes):
+            self._headers = ReceivedHeaders(
+                [pair for pair in decode_pairs(self._headers) if not pair[0].startswith(b":")]
+            )
+        return self._headers
+
+    @property
+    def trailers(self) -> Headers:
+        """The trailers; they can be read only."""
+        if isinstance(self._trailers, bytes):
+            self._trailers = ReceivedHeaders(decode_pairs(self._trailers))
+        return self._trailers
 
     @property
     def text(self) -> str:
@@ -83,14 +112,13 @@ class HttpResponse:
 class HttpCall(Future[HttpResponse]):
     """A callout under way; made by `http_call`."""
 
-    __slots__ = ("_calls", "_deadline", "_id", "_sent", "_timeout", "cluster")
+    __slots__ = ("_id", "_sent", "_timeout", "cluster")
 
     def __init__(self, context: "Context", cluster: str, timeout_milliseconds: int) -> None:
         super().__init__(context)
         self.cluster = cluster
         self._timeout = timeout_milliseconds
         self._sent = context._host.monotonic()
-        self._calls: dict[int, HttpCall] = context._plugin_context._http_calls
         self._id = 0
 
     def _name(self) -> str:
@@ -100,12 +128,8 @@ class HttpCall(Future[HttpResponse]):
         """Wait no longer; the proxy finishes the callout, and its answer is dropped."""
         if not super().cancel():
             return False
-        self._calls.pop(self._id, None)
+        self.context._plugin_context._http_calls.pop(self._id, None)
         return True
-
-    def _started(self, call_id: int) -> None:
-        self._id = call_id
-        self._calls[call_id] = self
 
     def receive(self, num_headers: int, body_size: int, num_trailers: int) -> None:
         """Take the answer that the proxy offers during `on_http_call_response`."""
@@ -113,32 +137,33 @@ class HttpCall(Future[HttpResponse]):
             late = self._timeout and self.context._host.monotonic() - self._sent >= self._timeout * 1_000_000
             self._fail(late=bool(late), reason="the answer broke off")
             return
-        hostcalls = self.context.hostcalls
-        headers = ReceivedHeaders(decode_pairs(hostcalls.get_header_map_pairs(int(MapType.HTTP_CALL_RESPONSE_HEADERS))))
-        content = (
-            hostcalls.get_buffer_bytes(int(BufferType.HTTP_CALL_RESPONSE_BODY), 0, body_size) if body_size else b""
-        )
-        trailers = hostcalls.get_header_map_pairs(int(MapType.HTTP_CALL_RESPONSE_TRAILERS)) if num_trailers else b""
+        hostcalls = self.context._host.hostcalls
+        headers = hostcalls.get_header_map_pairs(_HEADERS)
+        content = hostcalls.get_buffer_bytes(_BODY, 0, body_size) if body_size else b""
+        trailers = hostcalls.get_header_map_pairs(_TRAILERS) if num_trailers else b""
         status = _status(headers)
-        if _UPSTREAM_MARK not in headers and self._is_proxys_own(status, content):
-            reason = content.decode("utf-8", "replace")
-            if status == _GATEWAY_TIMEOUT:
-                self._fail(late=True, reason=reason)
-            elif reason.endswith(_RESET_REASONS):
-                self._fail(late=False, reason=reason)
-            else:
-                self.set_exception(
-                    ConnectionFailedError(f"callout to cluster {self.cluster!r}: {reason}", self.cluster)
-                )
+        if status == _GATEWAY_TIMEOUT or content.startswith(_OF_THE_PROXY):
+            self._receive_of_proxy(status, headers, content, trailers)
+        else:
+            self.set_result(HttpResponse(status, headers, content, trailers))
+
+    def _receive_of_proxy(self, status: int, headers: bytes, content: bytes, trailers: bytes) -> None:
+        """Take an answer that is the proxy's own, unless an upstream says the same."""
+        if _UPSTREAM_MARK in ReceivedHeaders(decode_pairs(headers)) or not self._is_proxys_own(status, content):
+            self.set_result(HttpResponse(status, headers, content, trailers))
             return
-        self.set_result(
-            HttpResponse(status, headers.without_pseudo(), content, ReceivedHeaders(decode_pairs(trailers)))
-        )
+        reason = content.decode("utf-8", "replace")
+        if status == _GATEWAY_TIMEOUT:
+            self._fail(late=True, reason=reason)
+        elif reason.endswith(_RESET_REASONS):
+            self._fail(late=False, reason=reason)
+        else:
+            self.set_exception(ConnectionFailedError(f"callout to cluster {self.cluster!r}: {reason}", self.cluster))
 
     def _is_proxys_own(self, status: int, content: bytes) -> bool:
         if status == _GATEWAY_TIMEOUT:
             return content == b"upstream request timeout"
-        return content.startswith((b"upstream connect error", b"no healthy upstream", b"invalid header"))
+        return content.startswith(_OF_THE_PROXY)
 
     def _fail(self, *, late: bool, reason: str) -> None:
         if late:
@@ -148,17 +173,32 @@ class HttpCall(Future[HttpResponse]):
             self.set_exception(CalloutResetError(f"callout to cluster {self.cluster!r}: {reason}", self.cluster))
 
 
-def _status(headers: Headers) -> int:
-    text = headers.get(":status", "")
+def _status(serialized: bytes) -> int:
+    """The status of a serialized map of headers, 0 where it has none; `ValueError` for what is no such map."""
+    count = int.from_bytes(serialized[:4], "little")
+    start = 4 + 8 * count
+    if (
+        serialized.startswith(_STATUS, start)
+        and serialized.endswith(b"\0")
+        and serialized.count(b"\0", start) == 2 * count
+    ):  # as hosts give it: the status is the first header, and no other has NULs
+        text = serialized[start + len(_STATUS) : serialized.index(b"\0", start + len(_STATUS))]
+        return int(text) if text.isdigit() else 0
+    text = ReceivedHeaders(decode_pairs(serialized)).get(":status", "")
     return int(text) if text.isascii() and text.isdigit() else 0
 
 
-def send(  # noqa: PLR0913 - the parts of a request
+_heads: dict[tuple[str, str, str, str | None], tuple[bytes, tuple[bytes, ...]]] = {}
+"""Cluster, method, scheme and authority as the proxy takes them: the cluster's name, and all of the request's pseudo-headers but the path itself."""
+_names: dict[str, bytes] = {}
+"""Names of headers as the proxy takes them."""
+
+
+def send(  # noqa: PLR0913, PLR0917 - the parts of a request
     context: "Context",
     cluster: str,
     method: str,
     path: str,
-    *,
     headers: HeaderPairs | None,
     body: Data,
     trailers: HeaderPairs | None,
@@ -167,27 +207,53 @@ def send(  # noqa: PLR0913 - the parts of a request
     scheme: str,
 ) -> HttpCall:
     """Make the callout; see `Context.http_call`."""
-    name = cluster_name(cluster)
-    milliseconds = timeout_milliseconds(timeout)
-    content = _body(body)
-    pairs = [
-        (b":method", _token("method", method)),
-        (b":scheme", _token("scheme", scheme)),
-        (b":authority", visible("authority", cluster if authority is None else authority)),
-        (b":path", visible("path", path)),
-        *_own("headers", headers),
-    ]
     try:
-        serialized = serialize(pairs)
-        serialized_trailers = serialize(_own("trailers", trailers)) if trailers else b""
+        name, head = _heads[cluster, method, scheme, authority]
+    except (KeyError, TypeError):
+        name, head = _head(cluster, method, scheme, authority)
+    milliseconds = timeout_milliseconds(timeout)
+    content = body if type(body) is bytes else _body(body)
+    parts = [*head, visible("path", path)]
+    if headers is not None:
+        _add_own("headers", headers, parts)
+    try:
+        serialized = serialize_parts(parts)
+        serialized_trailers = serialize_parts(_add_own("trailers", trailers, [])) if trailers else b""
     except ValueError as error:
+        if isinstance(error, CalloutArgumentError):
+            raise
         raise CalloutArgumentError(f"headers: {error}") from None
     call = HttpCall(context, cluster, milliseconds)
     try:
-        call._started(context.hostcalls.http_call(name, serialized, content, serialized_trailers, milliseconds))
+        call._id = call_id = context._host.hostcalls.http_call(
+            name, serialized, content, serialized_trailers, milliseconds
+        )
     except HostError as error:
         call.set_exception(refused(cluster, error))
+    else:
+        context._plugin_context._http_calls[call_id] = call
     return call
+
+
+def _head(cluster: str, method: str, scheme: str, authority: str | None) -> tuple[bytes, tuple[bytes, ...]]:
+    """What `_heads` keeps, checked and kept."""
+    made = (
+        cluster_name(cluster),
+        (
+            b":method",
+            _token("method", method),
+            b":scheme",
+            _token("scheme", scheme),
+            b":authority",
+            visible("authority", cluster if authority is None else authority),
+            b":path",
+        ),
+    )
+    if sum(map(len, made[1])) <= _LONGEST_KEPT:
+        if len(_heads) >= _MOST_KEPT:
+            _heads.clear()
+        _heads[cluster, method, scheme, authority] = made
+    return made
 
 
 def _body(body: Data) -> bytes:
@@ -242,13 +308,15 @@ def visible(argument: str, text: object) -> bytes:
 
     Envoy would send spaces and control characters as they are.
     """
-    if not isinstance(text, str) or not text or (argument == "path" and text[0] not in "/*"):
-        what = 'begins with "/"' if argument == "path" else "a host, with its port if need be"
-        raise CalloutArgumentError(f"{argument} {text!r}: {what}")
-    encoded = _encoded(argument, text)
-    if any(byte <= 0x20 or byte == 0x7F for byte in encoded):  # noqa: PLR2004 - ASCII's space and DEL
-        raise CalloutArgumentError(f"{argument} {text!r}: has a space or control character; percent-encode it")
-    return encoded
+    if isinstance(text, str) and text and (argument != "path" or text[0] in "/*"):
+        if text.isascii() and text.isprintable() and " " not in text:
+            return text.encode()
+        encoded = _encoded(argument, text)
+        if any(byte <= 0x20 or byte == 0x7F for byte in encoded):  # noqa: PLR2004 - ASCII's space and DEL
+            raise CalloutArgumentError(f"{argument} {text!r}: has a space or control character; percent-encode it")
+        return encoded
+    what = 'begins with "/"' if argument == "path" else "a host, with its port if need be"
+    raise CalloutArgumentError(f"{argument} {text!r}: {what}")
 
 
 def _encoded(argument: str, text: str) -> bytes:
@@ -258,21 +326,30 @@ def _encoded(argument: str, text: str) -> bytes:
         raise CalloutArgumentError(f"{argument} {text!r}: no text that can be encoded: {error.reason}") from None
 
 
-def _own(argument: str, headers: HeaderPairs | None) -> list[tuple[Text, Text]]:
-    """An author's headers, checked; those about framing are the proxy's to set."""
-    checked: list[tuple[Text, Text]] = []
-    if headers is None:
-        return checked
+def _add_own(argument: str, headers: HeaderPairs, parts: list[bytes]) -> list[bytes]:
+    """An author's headers, checked, behind `parts`; those about framing are the proxy's to set."""
     try:
         for name, value in pairs_of(headers):
-            octets_name, octets_value = checked_pair(name, value)
-            _check_name(argument, octets_name)
-            checked.append((octets_name, octets_value))
+            parts.append((_names.get(name) if isinstance(name, str) else None) or _learned(argument, name))
+            parts.append(
+                value.encode() if isinstance(value, str) and value.isprintable() else checked_value(name, value)
+            )
     except (TypeError, ValueError) as error:
         if isinstance(error, CalloutArgumentError):
             raise
         raise CalloutArgumentError(f"{argument}: {error}") from None
-    return checked
+    return parts
+
+
+def _learned(argument: str, name: object) -> bytes:
+    """A header's name, checked, and kept in `_names`."""
+    octets_name = checked_name(name)
+    _check_name(argument, octets_name)
+    if isinstance(name, str) and len(name) <= _LONGEST_KEPT:
+        if len(_names) >= _MOST_KEPT:
+            _names.clear()
+        _names[name] = octets_name
+    return octets_name
 
 
 def _check_name(argument: str, name: bytes) -> None:

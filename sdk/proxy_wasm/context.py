@@ -7,10 +7,9 @@
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from proxy_wasm import callouts
 from proxy_wasm.abi.hostcalls import Hostcalls
 from proxy_wasm.body import Data, octets
-from proxy_wasm.callouts import DEFAULT_TIMEOUT, HttpCall
+from proxy_wasm.callouts import DEFAULT_TIMEOUT, HttpCall, send
 from proxy_wasm.errors import GoneError, PhaseError
 from proxy_wasm.failures import report
 from proxy_wasm.grpc import GrpcCall, Target, call
@@ -25,6 +24,7 @@ from proxy_wasm.timers import Timers
 
 if TYPE_CHECKING:
     from proxy_wasm.contexts import PluginContext
+    from proxy_wasm.directions import Direction
 
 T = TypeVar("T")
 
@@ -52,7 +52,9 @@ class Context:
     """The proxy's number for this context."""
     _host: Host
     _tasks: "dict[Work, None] | None"
-    """What goes on for the context; `None` until there is something."""
+    """What goes on for the context; `None` while there is nothing."""
+    _directions: "list[Direction | None] | None" = None
+    """Streams have an attribute of their own for it."""
 
     @property
     def _plugin_context(self) -> "PluginContext":
@@ -135,19 +137,9 @@ class Context:
         is gone. What is awaited raises `UnknownClusterError`, `ConnectionFailedError`, `CalloutTimeoutError` or `CalloutResetError`, all of them
         `CalloutError`; an answer of whatever status raises nothing. (Specification: `proxy_http_call`.)
         """
-        self._check_living()
-        return callouts.send(
-            self,
-            cluster,
-            method,
-            path,
-            headers=headers,
-            body=body,
-            trailers=trailers,
-            timeout=timeout,
-            authority=authority,
-            scheme=scheme,
-        )
+        if self.gone:
+            self._check_living()
+        return send(self, cluster, method, path, headers, body, trailers, timeout, authority, scheme)
 
     def grpc_call(
         self,

@@ -20,7 +20,7 @@ from proxy_wasm.host import END, PLUGIN, REQUEST_HEADERS, RESPONSE_HEADERS, Host
 from proxy_wasm.metrics import Counter, Gauge, Histogram, Metric, full_name
 from proxy_wasm.properties import Properties
 from proxy_wasm.shared_queues import SharedQueue, register
-from proxy_wasm.tasks import Future, is_coroutine, start
+from proxy_wasm.tasks import CallbackTask, Future, is_coroutine, start
 from proxy_wasm.tcp import TcpContext
 from proxy_wasm.timers import Timer, Timers
 from proxy_wasm.whole_bodies import DEFAULT_BODY_LIMIT, read_body
@@ -520,8 +520,17 @@ class HttpContext(Context, Generic[PluginT]):
             self._directions[stream_type] = None
 
     def _at_work(self, stream_type: StreamType) -> bool:
-        direction = None if self._directions is None else self._directions[stream_type]
+        direction = self._direction(is_response=stream_type is StreamType.HTTP_RESPONSE)
         return direction is not None and direction.at_work
+
+    def _direction(self, *, is_response: bool) -> "Direction | None":
+        """A direction of the stream, from the moment on at which one of its callbacks first had to wait; `None` before."""
+        direction = None if self._directions is None else self._directions[is_response]
+        if direction is None and self._tasks:
+            for task in self._tasks:
+                if isinstance(task, CallbackTask) and task.is_response == is_response:
+                    return task.directions.direction_behind(task)
+        return direction
 
     def reset(self) -> None:
         """Close the stream without an answer; nothing happens where it was closed before. Raises `GoneError` once it is gone."""

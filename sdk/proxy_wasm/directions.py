@@ -14,6 +14,9 @@ direction are called one after another. For the proxy that means:
 - a callback that returns PAUSE itself sees everything so far next time, as without coroutines;
 - trailers are held likewise.
 
+Mostly nothing arrives meanwhile. So as long as a callback for headers is all that there is of a direction, its task (`CallbackTask`) stands for it; the
+`Direction` is made where something has to be noted in it (`HttpContext._direction`).
+
 The stream goes on by what the callback at hand returns where that is a callback of the same direction, and by a hostcall everywhere else.
 
 Envoy (1.40) loses a body in one case: its headers were paused, and when they go on a body callback holds the body, and the callback for the trailers,
@@ -54,7 +57,7 @@ from proxy_wasm.host import (
     RESPONSE_TRAILERS,
     Host,
 )
-from proxy_wasm.tasks import Future, Task, is_coroutine
+from proxy_wasm.tasks import CallbackTask, Future, is_coroutine
 from proxy_wasm.whole_bodies import too_large
 
 if TYPE_CHECKING:
@@ -73,6 +76,10 @@ _PARTS = {
     RESPONSE_TRAILERS: ("on_response_body", "on_response_trailers"),
 }
 """The callbacks that can let go of what was paused before."""
+_REQUEST = REQUEST_PAUSED | REQUEST_HELD
+_RESPONSE = RESPONSE_PAUSED | RESPONSE_HELD
+_HELD = (0, _REQUEST, _REQUEST, _REQUEST, _RESPONSE | RESPONSE_HEADERS_HELD, _RESPONSE, _RESPONSE)
+"""By phase, the state of a stream whose callback waits."""
 
 
 def action_number(action: object) -> int:
@@ -128,7 +135,7 @@ class Direction:
         self.headers: Headers = host.response_headers if is_response else host.request_headers
         self.answer = stream._state & ANSWERED != 0
         """Whether it is the stream's own local response, and not what that has put an end to."""
-        self.task: Task[Any] | None = None
+        self.task: CallbackTask | None = None
         """The coroutine of the callback at work."""
         self.size = 0
         """Bytes that the proxy held when a callback last looked."""
@@ -210,8 +217,8 @@ class Directions:
         """The direction whose callback the proxy is in."""
         self.exports: Callable[[], Collection[str]] = tuple
         """Gives the names of the callbacks that the module exports."""
-        self._checked: set[tuple[type, str]] = set()
-        """Classes, and directions, of which it is known that they can hold the body back."""
+        self._checked: tuple[set[type], set[type]] = set(), set()
+        """Classes of which it is known that they can hold the request's body back, and the response's."""
         self._entered_trailers = False
         """Whether that is the callback for its trailers."""
         self._released = False
@@ -221,8 +228,13 @@ class Directions:
 
     def begin(self, stream: Stream, coroutine: Any, phase: int, *, ended: bool) -> int:  # noqa: ANN401 - as authors write them
         """What an async callback returns to the proxy; what it raises at once is raised."""
-        if phase in (REQUEST_HEADERS, RESPONSE_HEADERS):
-            self._check_exports(stream, coroutine, phase)
+        if phase == REQUEST_HEADERS or phase == RESPONSE_HEADERS:
+            if type(stream) not in self._checked[phase == RESPONSE_HEADERS]:
+                self._check_exports(stream, coroutine, phase)
+            if not stream._state & ANSWERED and (
+                stream._directions is None or stream._directions[phase == RESPONSE_HEADERS] is None
+            ):
+                return self._begin_alone(stream, coroutine, phase, ended=ended)
         direction = self._direction(stream, phase)
         direction.ended = ended
         if phase in (REQUEST_BODY, RESPONSE_BODY):
@@ -233,12 +245,40 @@ class Directions:
             if action is not None:
                 self._forget(direction)
                 return action
-            stream._state |= _held(phase)
-            self._suspend(direction, phase)
-            self.run(stream)
-            return CONTINUE if self._released else PAUSE
+            return self._pause(direction, phase)
         finally:
             self._entered = None
+
+    def _begin_alone(self, stream: Stream, coroutine: Any, phase: int, *, ended: bool) -> int:  # noqa: ANN401 - as above
+        """`begin` for the headers of a direction of which there is nothing else yet."""
+        is_response = phase == RESPONSE_HEADERS
+        task = CallbackTask(stream, coroutine, phase, self, is_response=is_response, ended=ended)
+        stream._keep(task)
+        task.run()
+        direction = task.direction
+        if task._state:
+            if direction is not None:
+                direction.task = None
+                self._forget(direction)
+            return action_number(task.result())
+        task.has_waited = True
+        if direction is None:
+            if not self._host.ready:
+                stream._state |= _HELD[phase]
+                return PAUSE
+            direction = self.direction_behind(task)
+        self._enter_callback(direction, phase)
+        try:
+            return self._pause(direction, phase)
+        finally:
+            self._entered = None
+
+    def _pause(self, direction: Direction, phase: int) -> int:
+        """What a callback returns that waits, unless what else was woken ends it."""
+        direction.stream._state |= _HELD[phase]
+        self._suspend(direction, phase)
+        self.run(direction.stream)
+        return CONTINUE if self._released else PAUSE
 
     def arrived(self, stream: Stream, phase: int, size: int, *, ended: bool) -> int:
         """What the callback returns for a body of `size` bytes, or trailers, that came while the direction is held."""
@@ -263,9 +303,7 @@ class Directions:
 
     def _check_exports(self, stream: Stream, coroutine: Any, phase: int) -> None:  # noqa: ANN401 - as above
         """Raise `TypeError` where the body would pass a module that does not export the callback for it, and take the headers along."""
-        kind, part = (type(stream), "request" if phase == REQUEST_HEADERS else "response")
-        if (kind, part) in self._checked:
-            return
+        part = "request" if phase == REQUEST_HEADERS else "response"
         if f"on_{part}_body" not in self.exports():
             coroutine.close()
             msg = (
@@ -273,7 +311,7 @@ class Directions:
                 f"with its body before the coroutine has ended; write `async def on_{part}_headers`"
             )
             raise TypeError(msg)
-        self._checked.add((kind, part))
+        self._checked[phase == RESPONSE_HEADERS].add(type(stream))
 
     def _enter_callback(self, direction: Direction, phase: int) -> None:
         self._entered, self._released = direction, False
@@ -281,11 +319,20 @@ class Directions:
 
     def _direction(self, stream: Stream, phase: int) -> Direction:
         is_response = phase >= RESPONSE_HEADERS
+        return stream._direction(is_response=is_response) or self._made(stream, is_response=is_response)
+
+    def _made(self, stream: Stream, *, is_response: bool) -> Direction:
         if stream._directions is None:
             stream._directions = [None, None]
-        direction = stream._directions[is_response]
-        if direction is None:
-            direction = stream._directions[is_response] = Direction(stream, is_response=is_response)
+        direction = stream._directions[is_response] = Direction(stream, is_response=is_response)
+        return direction
+
+    def direction_behind(self, task: CallbackTask) -> Direction:
+        """The direction that a callback for headers pauses, now that there is more to it than its task."""
+        direction = self._made(cast("Stream", task.context), is_response=task.is_response)
+        direction.task, task.direction = task, direction
+        direction.ended = task.ended
+        direction.answer = False
         return direction
 
     def _forget(self, direction: Direction) -> None:
@@ -300,14 +347,14 @@ class Directions:
         if not is_coroutine(result):
             return action_number(result)
         stream = direction.stream
-        task: Task[Any] = Task(stream, result, phase)
-        stream._adopt(task)
-        direction.task = task
+        task = CallbackTask(stream, result, phase, self, is_response=direction.is_response, ended=direction.ended)
+        stream._keep(task)
+        direction.task, task.direction = task, direction
         task.run()
-        if task.done():
+        if task._state:
             direction.task = None
             return action_number(task.result())
-        task._watch(lambda _: self._ended(direction, phase, task))
+        task.has_waited = True
         return None
 
     def _suspend(self, direction: Direction, phase: int) -> None:
@@ -315,11 +362,33 @@ class Directions:
         if direction.task is not None and phase in (REQUEST_BODY, RESPONSE_BODY):
             direction.size = direction.body._held()
 
-    def _ended(self, direction: Direction, phase: int, task: Task[Any]) -> None:
-        direction.task = None
-        direction.whole = None
-        if not direction.stream._state & (OVER | GONE):
-            self._guard(direction, phase, lambda: self._proceed(direction, action_number(task.result())))
+    def ended(self, task: CallbackTask) -> None:
+        """A callback that has waited is over."""
+        stream: Stream = cast("Stream", task.context)
+        direction, state = task.direction, stream._state
+        if direction is not None:
+            direction.task = None
+            direction.whole = None
+            if not state & (OVER | GONE):
+                self._guard(direction, task.phase, lambda: self._proceed(direction, action_number(task.result())))
+            return
+        if state & (OVER | GONE):
+            return
+        try:
+            action = action_number(task.result())
+        except BaseException as error:  # noqa: BLE001 - what an author's callback raised
+            self._fail(stream, task.phase, error, None)
+            return
+        if state & (ANSWERED | RESET):
+            return
+        if action:
+            stream._state = state & ~(RESPONSE_HELD if task.is_response else REQUEST_HELD)
+            return
+        stream._state = state & ~_HELD[task.phase]
+        try:
+            self._host.hostcalls.continue_stream(int(task.is_response))
+        except HostError:
+            pass  # it may be gone
 
     def _guard(self, direction: Direction, phase: int, step: Callable[[], None]) -> None:
         try:
@@ -382,7 +451,7 @@ class Directions:
                 stream._state &= ~(RESPONSE_HELD if direction.is_response else REQUEST_HELD)
                 self.let_go_soon(stream, direction.stream_type)
                 return
-            stream._state &= ~_all_bits(direction)
+            stream._state &= ~_HELD[RESPONSE_HEADERS if direction.is_response else REQUEST_HEADERS]
             if inside:
                 self._released = True
             else:
@@ -394,7 +463,7 @@ class Directions:
 
     def let_go_soon(self, stream: Stream, stream_type: StreamType) -> int:
         """Let a paused stream go on with the next tick, unless its author does so before; what the callback returns until then."""
-        paused = _held(REQUEST_HEADERS if stream_type is StreamType.HTTP_REQUEST else RESPONSE_HEADERS)
+        paused = _HELD[REQUEST_HEADERS if stream_type is StreamType.HTTP_REQUEST else RESPONSE_HEADERS]
 
         def is_paused() -> bool:
             state = stream._state
@@ -420,23 +489,26 @@ class Directions:
 
     def run(self, only: Context | None = None) -> None:
         """Run what was woken; in a callback of a stream `only` what belongs to it, for it alone can be answered there."""
-        ready = self._host.ready
-        others: list[Any] = []
+        host = self._host
+        ready = host.ready
+        others: list[Any] | None = None
         while ready:
             job = ready.popleft()
-            context = job.context
+            context: Any = job.context
             if only is not None and context is not only:
+                others = [] if others is None else others
                 others.append(job)
             elif self._enter(context, job.phase):
-                self._host.resumed = only is None
+                host.resumed = only is None
                 try:
                     job.run()
                 except BaseException as error:  # noqa: BLE001 - what an author's function raised
                     self._job_failed(context, job.phase, error)
-                self._host.resumed = False
-                self._leave(context)
+                host.resumed = False
+                if context._directions is not None:
+                    self._leave(context)
             del job  # a failure's traceback holds this frame
-        if others:
+        if others is not None:
             ready.extend(others)
             for context in {job.context._plugin_context for job in others}:
                 context._timers().call_later(0, _nothing)
@@ -454,7 +526,7 @@ class Directions:
     def _enter(self, context: Any, phase: int) -> bool:  # noqa: ANN401 - of any kind
         """Make `context` the one that hostcalls act on; false where it is gone."""
         host = self._host
-        if context.gone or (isinstance(context, HttpContext) and context._state & OVER):
+        if (context._state & (OVER | GONE)) if isinstance(context, HttpContext) else context.gone:
             return False
         if host.context_id != context.context_id:
             try:
@@ -463,18 +535,14 @@ class Directions:
                 return False
             host.context_id = context.context_id
         host.phase = phase
-        directions = context._directions if isinstance(context, HttpContext) else None
-        if directions is not None:
-            for direction in directions:
+        if context._directions is not None:
+            for direction in context._directions:
                 if direction is not None:
                     self._window(direction)
         return True
 
-    def _leave(self, context: Any) -> None:  # noqa: ANN401 - of any kind
-        directions = context._directions if isinstance(context, HttpContext) else None
-        if directions is None:
-            return
-        for direction in directions:
+    def _leave(self, context: Stream) -> None:
+        for direction in context._directions or ():
             if direction is not None and direction.size and not context.gone:
                 direction.size = direction.body._held()
         host = self._host
@@ -499,15 +567,3 @@ def _raise(error: BaseException) -> None:
 
 
 def _nothing() -> None: ...
-
-
-def _held(phase: int) -> int:
-    if phase < RESPONSE_HEADERS:
-        return REQUEST_PAUSED | REQUEST_HELD
-    if phase == RESPONSE_HEADERS:
-        return RESPONSE_PAUSED | RESPONSE_HELD | RESPONSE_HEADERS_HELD
-    return RESPONSE_PAUSED | RESPONSE_HELD
-
-
-def _all_bits(direction: Direction) -> int:
-    return _held(RESPONSE_HEADERS if direction.is_response else REQUEST_HEADERS)

@@ -8,7 +8,7 @@ from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Mu
 from typing import NoReturn, TypeVar, cast, overload
 
 from proxy_wasm.abi.enums import MapType, Status
-from proxy_wasm.abi.header_map import Pair, decode_pairs, encode_pairs
+from proxy_wasm.abi.header_map import Pair, decode_pairs, encode_pairs, encode_parts
 from proxy_wasm.abi.hostcalls import Hostcalls, HostError
 from proxy_wasm.errors import PhaseError
 
@@ -243,7 +243,10 @@ class _Copy:
 
     def get_header_map_value(self, _: int, key: bytes) -> bytes | None:
         wanted = key.lower()
-        return next((value for name, value in self._pairs if name.lower() == wanted), None)
+        for name, value in self._pairs:
+            if name.lower() == wanted:
+                return value
+        return None
 
     def get_header_map_pairs(self, _: int) -> bytes:
         return encode_pairs(self._pairs)
@@ -266,7 +269,12 @@ def checked_name(name: object) -> bytes:
 
 def checked_pair(name: object, value: object) -> Pair:
     """A header as the proxy takes it; `TypeError` or `ValueError`, naming the header, where it is none."""
-    return checked_name(name), _octets(value, "value of header", name)
+    return checked_name(name), checked_value(name, value)
+
+
+def checked_value(name: object, value: object) -> bytes:
+    """The value of header `name` as the proxy takes it; `TypeError` or `ValueError` where it is none."""
+    return _octets(value, "value of header", name)
 
 
 def _octets(text: object, what: str, name: object) -> bytes:
@@ -290,16 +298,27 @@ def _octets(text: object, what: str, name: object) -> bytes:
 
 def serialize(headers: HeaderPairs) -> bytes:
     """`headers` as the proxy takes a whole map; `TypeError` or `ValueError` where it would not."""
-    pairs = [checked_pair(name, value) for name, value in pairs_of(headers)]
-    serialized = encode_pairs(pairs)
-    if len(pairs) > MAX_PAIRS or len(serialized) > MAX_SERIALIZED_SIZE:
-        msg = f"{len(pairs)} headers of {len(serialized)} bytes: a proxy takes at most {MAX_PAIRS} of 1 MiB together"
+    parts: list[bytes] = []
+    for name, value in pairs_of(headers):
+        parts += checked_pair(name, value)
+    return serialize_parts(parts)
+
+
+def serialize_parts(parts: list[bytes]) -> bytes:
+    """Names and values, one after the other and checked, as the proxy takes a whole map; `ValueError` where it would not."""
+    serialized = encode_parts(parts)
+    if len(parts) > 2 * MAX_PAIRS or len(serialized) > MAX_SERIALIZED_SIZE:
+        msg = (
+            f"{len(parts) // 2} headers of {len(serialized)} bytes: a proxy takes at most {MAX_PAIRS} of 1 MiB together"
+        )
         raise ValueError(msg)
     return serialized
 
 
 def pairs_of(headers: HeaderPairs) -> Iterable[tuple[object, object]]:
     """The names and values of `headers`, in order, as they were given."""
+    if type(headers) is dict:  # what it mostly is, and quick to see
+        return cast("dict[object, object]", headers).items()
     if isinstance(headers, Headers):
         return headers.multi_items()
     if isinstance(headers, Mapping):

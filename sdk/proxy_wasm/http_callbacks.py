@@ -51,6 +51,8 @@ _TOO_LARGE_DETAILS = {False: b"request_body_too_large", True: b"response_body_to
 
 
 _TRAILERS = (REQUEST_TRAILERS, RESPONSE_TRAILERS)
+_WAITED = (0, REQUEST_WAITED, 0, 0, RESPONSE_WAITED, 0, 0)
+"""By phase, the state of a stream that was paused there and whose message goes on."""
 
 
 class HttpCallbacks(VmState):
@@ -175,7 +177,7 @@ class HttpCallbacks(VmState):
             self._host.request_headers.discard("content-length")
         elif phase == RESPONSE_HEADERS and state & REPLACES_RESPONSE and not end_of_stream:
             self._host.response_headers.discard("content-length")
-        return self._note(stream, phase, number)
+        return self._note(stream, phase, number, end_of_stream)
 
     # For a host that calls authors' methods itself (`proxy_wasm.guest.serving`)
 
@@ -190,7 +192,7 @@ class HttpCallbacks(VmState):
         """What a callback returns to the proxy after an author's method has raised."""
         return self._fail(context_id, phase, error)
 
-    def _note(self, stream: Stream, phase: int, number: int) -> int:
+    def _note(self, stream: Stream, phase: int, number: int, end_of_stream: int) -> int:
         """Note whether a direction is paused from now on; the action that the callback returns."""
         state = stream._state
         if phase < RESPONSE_HEADERS:
@@ -201,8 +203,9 @@ class HttpCallbacks(VmState):
         if state & paused and not number and leaves_alone(stream, phase):
             number = PAUSE
         if number:
-            waited = REQUEST_WAITED if phase == REQUEST_HEADERS else RESPONSE_WAITED if phase == RESPONSE_HEADERS else 0
-            stream._state = state | paused | waited
+            stream._state = state | paused
+            if not end_of_stream:  # else nothing follows for which that would matter
+                stream._state |= _WAITED[phase]
         elif phase in _TRAILERS and loses_body(state, direction):
             return self._directions.let_go_soon(stream, direction)
         else:

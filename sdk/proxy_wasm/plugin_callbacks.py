@@ -101,7 +101,12 @@ class PluginCallbacks(VmState):
         call = None if plugin is None else plugin._http_calls.pop(call_id, None)
         if call is None:  # nobody waits for it any more
             return
-        self._receive(call, lambda: call.receive(num_headers, body_size, num_trailers))
+        try:
+            call.receive(num_headers, body_size, num_trailers)
+        except BaseException as error:  # noqa: BLE001 - as in `_receive`
+            call.set_exception(error)
+        if not self._host.may_be_nested:
+            self._directions.run()
 
     def on_grpc_receive_initial_metadata(self, context_id: int, call_id: int, num_elements: int) -> None:
         call = self._grpc_call(context_id, call_id)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from proxy_wasm.context import Context
+    from proxy_wasm.directions import Direction, Directions
     from proxy_wasm.timers import Timer
 
 T = TypeVar("T")
@@ -347,6 +348,37 @@ class Task(Future[T]):
                 self._coroutine.close()
             except BaseException as error:  # noqa: BLE001 - the author's cleaning up
                 self.context._report_unseen(self._name(), error)
+
+
+class CallbackTask(Task[Any]):
+    """The coroutine of a callback of a stream, which pauses one direction of it (`proxy_wasm.directions`)."""
+
+    __slots__ = ("direction", "directions", "ended", "has_waited", "is_response")
+
+    def __init__(  # noqa: PLR0913 - what the callback was called with
+        self,
+        stream: "Context",
+        coroutine: Coroutine[Any, Any, Any],
+        phase: int,
+        directions: "Directions",
+        *,
+        is_response: bool,
+        ended: bool,
+    ) -> None:
+        super().__init__(stream, coroutine, phase)
+        self.directions = directions
+        """Told when it ends, once it has waited."""
+        self.is_response = is_response
+        self.ended = ended
+        """Whether that is the message's last part."""
+        self.has_waited = False
+        self.direction: Direction | None = None
+        """The direction, where there is more to it than this task."""
+
+    def _settle(self, state: int, outcome: object) -> None:
+        super()._settle(state, outcome)
+        if self.has_waited:
+            self.directions.ended(self)
 
 
 def start(context: "Context", coroutine: Coroutine[Any, Any, T], phase: int) -> Task[T]:

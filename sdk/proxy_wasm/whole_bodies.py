@@ -32,7 +32,7 @@ def read_body(stream: "HttpContext[Any]", *, is_response: bool, limit: int, peek
     side = "response" if is_response else "request"
     what = f"{'peek' if peeks else 'read'}_{side}_body"
     host = stream._here()
-    direction = None if stream._directions is None else stream._directions[is_response]
+    direction = stream._direction(is_response=is_response)
     if direction is None or not direction.at_work:
         msg = f"{what}: to be awaited in an async on_{side}_headers or on_{side}_body"
         raise PhaseError(msg)

@@ -49,10 +49,17 @@ def _decode_by_sizes(serialized: bytes, count: int, start: int) -> list[Pair]:
 
 def encode_pairs(pairs: Sequence[Pair]) -> bytes:
     """`pairs` as a serialized map; the empty sequence as a map of no pairs (four NUL bytes)."""
-    sizes = [size for name, value in pairs for size in (len(name), len(value))]
-    parts = [part for pair in pairs for part in pair]
-    data = b"\0".join([*parts, b""]) if parts else b""
-    return pack(f"<{1 + len(sizes)}I", len(pairs), *sizes) + data
+    parts: list[bytes] = []
+    for pair in pairs:
+        parts += pair
+    return encode_parts(parts)
+
+
+def encode_parts(parts: Sequence[bytes]) -> bytes:
+    """The same of names and values, one after the other."""
+    count = len(parts)
+    head = pack(f"<{count + 1}I", count // 2, *map(len, parts))
+    return head + b"\0".join((*parts, b"")) if parts else head
 
 
 _U32 = 4
