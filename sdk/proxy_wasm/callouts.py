@@ -115,10 +115,14 @@ class HttpCall(Future[HttpResponse]):
     __slots__ = ("_id", "_sent", "_timeout", "cluster")
 
     def __init__(self, context: "Context", cluster: str, timeout_milliseconds: int) -> None:
-        super().__init__(context)
+        host = context._host
+        self.context = context
+        self._phase = host.phase
+        self._state = 0
+        self._outcome = self._waiter = self._callbacks = self._unseen = None
         self.cluster = cluster
         self._timeout = timeout_milliseconds
-        self._sent = context._host.monotonic()
+        self._sent = host.monotonic()
         self._id = 0
 
     def _name(self) -> str:
@@ -145,7 +149,7 @@ class HttpCall(Future[HttpResponse]):
         if status == _GATEWAY_TIMEOUT or content.startswith(_OF_THE_PROXY):
             self._receive_of_proxy(status, headers, content, trailers)
         else:
-            self.set_result(HttpResponse(status, headers, content, trailers))
+            self._complete(HttpResponse(status, headers, content, trailers))
 
     def _receive_of_proxy(self, status: int, headers: bytes, content: bytes, trailers: bytes) -> None:
         """Take an answer that is the proxy's own, unless an upstream says the same."""
@@ -274,11 +278,11 @@ def timeout_milliseconds(timeout: float | None) -> int:
     """A callout's timeout in milliseconds, 0 for `None`; `CalloutArgumentError` for what is none."""
     if timeout is None:
         return 0
-    if not isinstance(timeout, (int, float)) or not 0 < timeout <= _LONGEST_TIMEOUT / 1000:  # pyright: ignore[reportUnnecessaryIsInstance] - as above
-        raise CalloutArgumentError(
-            f"timeout {timeout!r}: seconds, more than 0 and at most {_LONGEST_TIMEOUT // 1000}, or None"
-        )
-    return max(1, round(timeout * 1000))
+    if isinstance(timeout, (int, float)) and 0 < timeout <= _LONGEST_TIMEOUT / 1000:  # pyright: ignore[reportUnnecessaryIsInstance] - as above
+        return round(timeout * 1000) or 1
+    raise CalloutArgumentError(
+        f"timeout {timeout!r}: seconds, more than 0 and at most {_LONGEST_TIMEOUT // 1000}, or None"
+    )
 
 
 def refused(cluster: str, error: HostError) -> CalloutError:

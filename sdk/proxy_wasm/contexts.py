@@ -528,8 +528,8 @@ class HttpContext(Context, Generic[PluginT]):
         direction = None if self._directions is None else self._directions[is_response]
         if direction is None and self._tasks:
             for task in self._tasks:
-                if isinstance(task, CallbackTask) and task.is_response == is_response:
-                    return task.directions.direction_behind(task)
+                if isinstance(task, CallbackTask) and (task.phase >= RESPONSE_HEADERS) == is_response:
+                    return self._host.directions.direction_behind(task)
         return direction
 
     def reset(self) -> None:

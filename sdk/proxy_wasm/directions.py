@@ -57,7 +57,7 @@ from proxy_wasm.host import (
     RESPONSE_TRAILERS,
     Host,
 )
-from proxy_wasm.tasks import CallbackTask, Future, is_coroutine
+from proxy_wasm.tasks import DONE, CallbackTask, Future, is_coroutine
 from proxy_wasm.whole_bodies import too_large
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ _PARTS = {
     RESPONSE_TRAILERS: ("on_response_body", "on_response_trailers"),
 }
 """The callbacks that can let go of what was paused before."""
+_OF_HEADERS = (REQUEST_HEADERS, RESPONSE_HEADERS)
 _REQUEST = REQUEST_PAUSED | REQUEST_HELD
 _RESPONSE = RESPONSE_PAUSED | RESPONSE_HELD
 _HELD = (0, _REQUEST, _REQUEST, _REQUEST, _RESPONSE | RESPONSE_HEADERS_HELD, _RESPONSE, _RESPONSE)
@@ -211,6 +212,7 @@ class Directions:
     """
 
     def __init__(self, host: Host, fail: Callable[[Stream, int, BaseException, StreamType | None], int]) -> None:
+        host.directions = self
         self._host = host
         self._fail = fail
         self._entered: Direction | None = None
@@ -228,31 +230,14 @@ class Directions:
 
     def begin(self, stream: Stream, coroutine: Any, phase: int, *, ended: bool) -> int:  # noqa: ANN401 - as authors write them
         """What an async callback returns to the proxy; what it raises at once is raised."""
-        if phase == REQUEST_HEADERS or phase == RESPONSE_HEADERS:
-            if type(stream) not in self._checked[phase == RESPONSE_HEADERS]:
-                self._check_exports(stream, coroutine, phase)
-            if not stream._state & ANSWERED and (
-                stream._directions is None or stream._directions[phase == RESPONSE_HEADERS] is None
-            ):
-                return self._begin_alone(stream, coroutine, phase, ended=ended)
-        direction = self._direction(stream, phase)
-        direction.ended = ended
-        if phase in (REQUEST_BODY, RESPONSE_BODY):
-            direction.size = direction.body._held()
-        self._enter_callback(direction, phase)
-        try:
-            action = self._carry_out(direction, phase, coroutine)
-            if action is not None:
-                self._forget(direction)
-                return action
-            return self._pause(direction, phase)
-        finally:
-            self._entered = None
-
-    def _begin_alone(self, stream: Stream, coroutine: Any, phase: int, *, ended: bool) -> int:  # noqa: ANN401 - as above
-        """`begin` for the headers of a direction of which there is nothing else yet."""
+        if phase not in _OF_HEADERS:
+            return self._begin_with(self._direction(stream, phase), coroutine, phase, ended=ended)
         is_response = phase == RESPONSE_HEADERS
-        task = CallbackTask(stream, coroutine, phase, self, is_response=is_response, ended=ended)
+        if type(stream) not in self._checked[is_response]:
+            self._check_exports(stream, coroutine, phase)
+        if stream._state & ANSWERED or (stream._directions is not None and stream._directions[is_response] is not None):
+            return self._begin_with(self._direction(stream, phase), coroutine, phase, ended=ended)
+        task = CallbackTask(stream, coroutine, phase, ended)
         stream._keep(task)
         task.run()
         direction = task.direction
@@ -269,6 +254,21 @@ class Directions:
             direction = self.direction_behind(task)
         self._enter_callback(direction, phase)
         try:
+            return self._pause(direction, phase)
+        finally:
+            self._entered = None
+
+    def _begin_with(self, direction: Direction, coroutine: Any, phase: int, *, ended: bool) -> int:  # noqa: ANN401 - as above
+        """`begin` where there may be more to the direction than this callback."""
+        direction.ended = ended
+        if phase not in _OF_HEADERS:
+            direction.size = direction.body._held()
+        self._enter_callback(direction, phase)
+        try:
+            action = self._carry_out(direction, phase, coroutine)
+            if action is not None:
+                self._forget(direction)
+                return action
             return self._pause(direction, phase)
         finally:
             self._entered = None
@@ -329,7 +329,7 @@ class Directions:
 
     def direction_behind(self, task: CallbackTask) -> Direction:
         """The direction that a callback for headers pauses, now that there is more to it than its task."""
-        direction = self._made(cast("Stream", task.context), is_response=task.is_response)
+        direction = self._made(cast("Stream", task.context), is_response=task.phase >= RESPONSE_HEADERS)
         direction.task, task.direction = task, direction
         direction.ended = task.ended
         direction.answer = False
@@ -347,7 +347,7 @@ class Directions:
         if not is_coroutine(result):
             return action_number(result)
         stream = direction.stream
-        task = CallbackTask(stream, result, phase, self, is_response=direction.is_response, ended=direction.ended)
+        task = CallbackTask(stream, result, phase, direction.ended)
         stream._keep(task)
         direction.task, task.direction = task, direction
         task.run()
@@ -364,29 +364,31 @@ class Directions:
 
     def ended(self, task: CallbackTask) -> None:
         """A callback that has waited is over."""
-        stream: Stream = cast("Stream", task.context)
-        direction, state = task.direction, stream._state
+        stream: Any = task.context
+        direction, state, phase = task.direction, stream._state, task.phase
         if direction is not None:
             direction.task = None
             direction.whole = None
             if not state & (OVER | GONE):
-                self._guard(direction, task.phase, lambda: self._proceed(direction, action_number(task.result())))
+                self._guard(direction, phase, lambda: self._proceed(direction, action_number(task.result())))
             return
         if state & (OVER | GONE):
             return
-        try:
-            action = action_number(task.result())
-        except BaseException as error:  # noqa: BLE001 - what an author's callback raised
-            self._fail(stream, task.phase, error, None)
-            return
+        action = task._outcome
+        if task._state != DONE or (action is not None and action is not Action.CONTINUE):
+            try:
+                action = action_number(task.result())
+            except BaseException as error:  # noqa: BLE001 - what an author's callback raised
+                self._fail(stream, phase, error, None)
+                return
         if state & (ANSWERED | RESET):
             return
         if action:
-            stream._state = state & ~(RESPONSE_HELD if task.is_response else REQUEST_HELD)
+            stream._state = state & ~(REQUEST_HELD if phase < RESPONSE_HEADERS else RESPONSE_HELD)
             return
-        stream._state = state & ~_HELD[task.phase]
-        try:
-            self._host.hostcalls.continue_stream(int(task.is_response))
+        stream._state = state & ~_HELD[phase]
+        try:  # noqa: SIM105 - what every callback passes that has waited
+            self._host.hostcalls.continue_stream(0 if phase < RESPONSE_HEADERS else 1)
         except HostError:
             pass  # it may be gone
 

@@ -14,6 +14,7 @@ from proxy_wasm.shared_data import SharedData
 
 if TYPE_CHECKING:
     from proxy_wasm.context import Context
+    from proxy_wasm.directions import Directions
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,6 +65,7 @@ class Host:
 
     __slots__ = (
         "context_id",
+        "directions",
         "downstream_data",
         "ends_matter",
         "hostcalls",
@@ -89,6 +91,8 @@ class Host:
         """The host's monotonic clock, in nanoseconds."""
         self.ready: deque[Job] = deque()
         """What was woken and waits for the dispatcher."""
+        self.directions: Directions
+        """Carries on callbacks that wait; set by the dispatcher."""
         self.context_id = 0
         self.phase = PLUGIN
         self.ends_matter = False

@@ -51,8 +51,26 @@ _TOO_LARGE_DETAILS = {False: b"request_body_too_large", True: b"response_body_to
 
 
 _TRAILERS = (REQUEST_TRAILERS, RESPONSE_TRAILERS)
-_WAITED = (0, REQUEST_WAITED, 0, 0, RESPONSE_WAITED, 0, 0)
-"""By phase, the state of a stream that was paused there and whose message goes on."""
+_RESPONSE_HEADERS_PAUSED = RESPONSE_PAUSED | RESPONSE_HEADERS_HELD
+_PAUSED = (
+    0,
+    REQUEST_PAUSED,
+    REQUEST_PAUSED,
+    REQUEST_PAUSED,
+    _RESPONSE_HEADERS_PAUSED,
+    RESPONSE_PAUSED,
+    RESPONSE_PAUSED,
+)
+"""By phase, the state of a stream that is paused there; and where its message goes on."""
+_PAUSED_AND_WAITED = (
+    0,
+    REQUEST_PAUSED | REQUEST_WAITED,
+    *_PAUSED[2:4],
+    _RESPONSE_HEADERS_PAUSED | RESPONSE_WAITED,
+    *_PAUSED[5:],
+)
+_REMARKABLE = ANSWERED | RESET | REPLACES_REQUEST | REPLACES_RESPONSE
+"""States in which there is more to do than to pause."""
 
 
 class HttpCallbacks(VmState):
@@ -166,6 +184,10 @@ class HttpCallbacks(VmState):
         """Note what a callback's result means for the stream, and give it as a number; `TypeError` where it is no action."""
         if is_coroutine(action):
             number = self._directions.begin(stream, action, phase, ended=end_of_stream != 0)
+            state = stream._state
+            if number and not state & _REMARKABLE:
+                stream._state = state | (_PAUSED if end_of_stream else _PAUSED_AND_WAITED)[phase]
+                return number
         else:
             number = action_number(action)
             if self._ready:
@@ -204,8 +226,8 @@ class HttpCallbacks(VmState):
             number = PAUSE
         if number:
             stream._state = state | paused
-            if not end_of_stream:  # else nothing follows for which that would matter
-                stream._state |= _WAITED[phase]
+            if not end_of_stream:  # else nothing follows for which it would matter
+                stream._state |= _PAUSED_AND_WAITED[phase]
         elif phase in _TRAILERS and loses_body(state, direction):
             return self._directions.let_go_soon(stream, direction)
         else:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from proxy_wasm.context import Context
-    from proxy_wasm.directions import Direction, Directions
+    from proxy_wasm.directions import Direction
     from proxy_wasm.timers import Timer
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ T1 = TypeVar("T1")
 T2 = TypeVar("T2")
 T3 = TypeVar("T3")
 
-_PENDING, _DONE, _FAILED, _CANCELLED = range(4)
+_PENDING, DONE, _FAILED, _CANCELLED = range(4)
 
 _current: "Task[Any] | None" = None
 """The task that runs. One interpreter runs one thing at a time, whatever number of VMs a test has in it."""
@@ -51,7 +51,7 @@ class Future(Generic[T]):
     Belongs to the context that it was made by, and never completes once that is gone.
     """
 
-    __slots__ = ("_callbacks", "_outcome", "_phase", "_retrieved", "_state", "_unseen", "_waiter", "context")
+    __slots__ = ("_callbacks", "_outcome", "_phase", "_state", "_unseen", "_waiter", "context")
 
     context: "Context"
     """The context it was made for."""
@@ -65,13 +65,13 @@ class Future(Generic[T]):
         """The task that waits for it, where that was the first to be told."""
         self._callbacks: list[Callable[[Future[T]], object]] | None = None
         """Who else is to be told, in order."""
-        self._retrieved = False
         self._unseen: _Unseen | None = None
+        """The failure, or `_SEEN` where somebody takes care of it."""
 
     def __await__(self) -> Generator["Future[Any]", None, T]:
         if self._state == _PENDING:
             yield self
-        if self._state == _DONE:
+        if self._state == DONE:
             return self._outcome
         try:
             return self.result()
@@ -91,7 +91,7 @@ class Future(Generic[T]):
 
     def result(self) -> T:
         """The result; raises the failure, `Cancelled`, or `RuntimeError` where it is not done yet."""
-        if self._state == _DONE:
+        if self._state == DONE:
             return self._outcome
         if self._state == _FAILED:
             self._see()
@@ -134,7 +134,19 @@ class Future(Generic[T]):
     def set_result(self, result: T) -> None:
         """Complete it, unless it is done or was cancelled."""
         if self._state == _PENDING:
-            self._settle(_DONE, result)
+            self._settle(DONE, result)
+
+    def _complete(self, result: T) -> None:
+        """`set_result`, where one task is all that waits, mostly."""
+        if self._state != _PENDING or self._callbacks is not None:
+            self.set_result(result)
+            return
+        self._state = DONE
+        self._outcome = result
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            waiter._wake(self)
 
     def set_exception(self, error: BaseException) -> None:
         """Fail it, unless it is done or was cancelled."""
@@ -142,16 +154,15 @@ class Future(Generic[T]):
             self._settle_failed(error)
 
     def _settle_failed(self, error: BaseException) -> None:
-        if not self._retrieved:
+        if self._unseen is not _SEEN:
             self._unseen = _Unseen(self.context, self._name(), error)
         self._settle(_FAILED, error)
 
     def _see(self) -> None:
         """Somebody takes care of the failure, now or when it comes."""
-        self._retrieved = True
         if self._unseen is not None:
             self._unseen.error = None
-            self._unseen = None
+        self._unseen = _SEEN
 
     def _settle(self, state: int, outcome: object) -> None:
         self._state = state
@@ -185,14 +196,17 @@ class _Unseen:
 
     __slots__ = ("_context", "_name", "error")
 
-    def __init__(self, context: "Context", name: str, error: BaseException) -> None:
+    def __init__(self, context: "Context | None" = None, name: str = "", error: BaseException | None = None) -> None:
         self._context = context
         self._name = name
-        self.error: BaseException | None = error
+        self.error = error
 
     def __del__(self) -> None:
-        if self.error is not None:
+        if self.error is not None and self._context is not None:
             self._context._report_unseen(self._name, self.error)
+
+
+_SEEN = _Unseen()
 
 
 class _DoneCallback(Generic[T]):
@@ -224,7 +238,6 @@ class Task(Future[T]):
         self._outcome = None
         self._waiter = None
         self._callbacks = None
-        self._retrieved = False
         self._unseen = None
         self.phase = phase
         self._coroutine = coroutine
@@ -298,7 +311,7 @@ class Task(Future[T]):
                 awaited = self._coroutine.throw(thrown)
         except StopIteration as stop:
             _current = outer
-            self._settle(_DONE, stop.value)
+            self._settle(DONE, stop.value)
         except Cancelled:
             _current = outer
             self._settle(_CANCELLED, None)
@@ -309,7 +322,17 @@ class Task(Future[T]):
             del self  # as in `Future.result`
         else:
             _current = outer
-            self._wait_for(awaited)
+            if (
+                isinstance(awaited, Future)
+                and awaited._waiter is None
+                and awaited._callbacks is None
+                and awaited._state == _PENDING
+                and self._thrown is None
+            ):
+                self._waits_for = cast("Future[Any]", awaited)
+                awaited._waiter = self
+            else:
+                self._wait_for(awaited)
 
     def _wait_for(self, awaited: object) -> None:
         if not isinstance(awaited, Future):
@@ -325,10 +348,7 @@ class Task(Future[T]):
             self._enqueue()
             return
         self._waits_for = future
-        if future._waiter is None and future._callbacks is None and future._state == _PENDING:
-            future._waiter = self
-        else:
-            future._watch(self._wake)
+        future._watch(self._wake)
 
     def end(self) -> None:
         """Cancel the coroutine here and now, because its context is over."""
@@ -338,7 +358,7 @@ class Task(Future[T]):
         self._thrown = Cancelled()
         self.run()
         self._stop_waiting(waits_for)
-        if self._state == _FAILED and not self._retrieved:
+        if self._state == _FAILED and self._unseen is not _SEEN:
             self._see()
             self.context._report_unseen(self._name(), self._outcome)
         if self._state == _PENDING:  # its `finally` awaits something
@@ -353,32 +373,38 @@ class Task(Future[T]):
 class CallbackTask(Task[Any]):
     """The coroutine of a callback of a stream, which pauses one direction of it (`proxy_wasm.directions`)."""
 
-    __slots__ = ("direction", "directions", "ended", "has_waited", "is_response")
+    __slots__ = ("direction", "ended", "has_waited")
 
-    def __init__(  # noqa: PLR0913 - what the callback was called with
-        self,
-        stream: "Context",
-        coroutine: Coroutine[Any, Any, Any],
-        phase: int,
-        directions: "Directions",
-        *,
-        is_response: bool,
-        ended: bool,
-    ) -> None:
-        super().__init__(stream, coroutine, phase)
-        self.directions = directions
-        """Told when it ends, once it has waited."""
-        self.is_response = is_response
+    def __init__(self, stream: "Context", coroutine: Coroutine[Any, Any, Any], phase: int, ended: bool) -> None:
+        self.context = stream
+        self._phase = self.phase = phase
+        self._state = _PENDING
+        self._outcome = None
+        self._waiter = self._callbacks = self._unseen = self._thrown = self._waits_for = self.direction = None
+        self._coroutine = coroutine
+        self._queued = self.has_waited = False
         self.ended = ended
-        """Whether that is the message's last part."""
-        self.has_waited = False
-        self.direction: Direction | None = None
-        """The direction, where there is more to it than this task."""
+
+    direction: "Direction | None"
+    """The direction, where there is more to it than this task."""
+    ended: bool
+    """Whether what the callback was called for is the last part of its message."""
+    has_waited: bool
+    """Whether the direction is paused, and to be told when the coroutine ends."""
 
     def _settle(self, state: int, outcome: object) -> None:
-        super()._settle(state, outcome)
-        if self.has_waited:
-            self.directions.ended(self)
+        if not self.has_waited:
+            super()._settle(state, outcome)
+            return
+        self._state = state
+        self._outcome = outcome
+        context = self.context
+        tasks = context._tasks
+        if tasks:
+            tasks.pop(self, None)
+            if not tasks:
+                context._tasks = None
+        context._host.directions.ended(self)
 
 
 def start(context: "Context", coroutine: Coroutine[Any, Any, T], phase: int) -> Task[T]:
@@ -477,7 +503,7 @@ async def gather(*awaitables: Awaitable[Any], return_exceptions: bool = False) -
     def note(future: Future[Any]) -> None:
         nonlocal remaining
         remaining -= 1
-        if future._state != _DONE and not return_exceptions:
+        if future._state != DONE and not return_exceptions:
             failed.append(future)
             over.set_result(None)
         if not remaining:
