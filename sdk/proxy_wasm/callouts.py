@@ -10,10 +10,11 @@ off after its head had arrived.
 # ruff: noqa: SLF001
 
 import json
+from struct import pack
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from proxy_wasm.abi.enums import BufferType, MapType, Status
-from proxy_wasm.abi.header_map import decode_pairs
+from proxy_wasm.abi.header_map import decode_pairs, encode_parts
 from proxy_wasm.abi.hostcalls import HostError
 from proxy_wasm.body import Data, octets
 from proxy_wasm.errors import (
@@ -28,14 +29,16 @@ from proxy_wasm.headers import (
     HeaderPairs,
     Headers,
     ReceivedHeaders,
+    check_limits,
     checked_name,
     checked_value,
     pairs_of,
-    serialize_parts,
 )
 from proxy_wasm.tasks import Future
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxy_wasm.context import Context
 
 DEFAULT_TIMEOUT = 5.0
@@ -52,9 +55,10 @@ _OF_THE_PROXY = (b"upstream connect error", b"no healthy upstream", b"invalid he
 """How the bodies of Envoy's own answers begin, where no upstream has answered."""
 _HEADERS, _TRAILERS = int(MapType.HTTP_CALL_RESPONSE_HEADERS), int(MapType.HTTP_CALL_RESPONSE_TRAILERS)
 _BODY = int(BufferType.HTTP_CALL_RESPONSE_BODY)
-_STATUS = b":status\0"
+_HEAD_PAIRS = 4
+_HEAD_SIZES = 4 * (2 * _HEAD_PAIRS - 1)
 _MOST_KEPT = 128
-"""How many heads of requests, and how many names of headers, are kept."""
+"""How many heads of requests, timeouts, and names of headers are kept."""
 _LONGEST_KEPT = 256
 """In bytes: others are put together anew each time."""
 _RESET_REASONS = ("connection termination", "protocol error", "remote reset", "local reset")
@@ -145,7 +149,9 @@ class HttpCall(Future[HttpResponse]):
         headers = hostcalls.get_header_map_pairs(_HEADERS)
         content = hostcalls.get_buffer_bytes(_BODY, 0, body_size) if body_size else b""
         trailers = hostcalls.get_header_map_pairs(_TRAILERS) if num_trailers else b""
-        status = _status(headers)
+        status = status_of(headers)
+        if status < 0:
+            status = _status(headers)
         if status == _GATEWAY_TIMEOUT or content.startswith(_OF_THE_PROXY):
             self._receive_of_proxy(status, headers, content, trailers)
         else:
@@ -179,23 +185,33 @@ class HttpCall(Future[HttpResponse]):
 
 def _status(serialized: bytes) -> int:
     """The status of a serialized map of headers, 0 where it has none; `ValueError` for what is no such map."""
-    count = int.from_bytes(serialized[:4], "little")
-    start = 4 + 8 * count
-    if (
-        serialized.startswith(_STATUS, start)
-        and serialized.endswith(b"\0")
-        and serialized.count(b"\0", start) == 2 * count
-    ):  # as hosts give it: the status is the first header, and no other has NULs
-        text = serialized[start + len(_STATUS) : serialized.index(b"\0", start + len(_STATUS))]
-        return int(text) if text.isdigit() else 0
     text = ReceivedHeaders(decode_pairs(serialized)).get(":status", "")
     return int(text) if text.isascii() and text.isdigit() else 0
 
 
-_heads: dict[tuple[str, str, str, str | None], tuple[bytes, tuple[bytes, ...]]] = {}
-"""Cluster, method, scheme and authority as the proxy takes them: the cluster's name, and all of the request's pseudo-headers but the path itself."""
+Head = bytes
+"""The pseudo-headers of a request as the proxy takes them, but for the path, with which they end: the sizes of all names and values, then these, a NUL behind each."""
+
+_heads: dict[tuple[str, str, str, str | None], tuple[bytes, Head]] = {}
+"""By cluster, method, scheme and authority, the cluster's name as the proxy takes it, and the head."""
+_timeouts: dict[float | None, int] = {}
+"""Timeouts in milliseconds."""
 _names: dict[str, bytes] = {}
 """Names of headers as the proxy takes them."""
+
+
+def _no_map(_head: Head, _path: str, _headers: object, _names: dict[str, bytes], _text: type[str]) -> bytes | None:
+    return None
+
+
+def _no_status(_headers: bytes) -> int:
+    return -1
+
+
+request_map: "Callable[[Head, str, object, dict[str, bytes], type[str]], bytes | None]" = _no_map
+"""The headers of a request, serialized, `None` where they are not as usual; and the status of an answer, -1 where it is not. A compiled guest has built-in functions for
+them (`proxy_wasm.build.linker.callout_functions`)."""
+status_of: "Callable[[bytes], int]" = _no_status
 
 
 def send(  # noqa: PLR0913, PLR0917 - the parts of a request
@@ -213,20 +229,17 @@ def send(  # noqa: PLR0913, PLR0917 - the parts of a request
     """Make the callout; see `Context.http_call`."""
     try:
         name, head = _heads[cluster, method, scheme, authority]
+        milliseconds = _timeouts[timeout]
     except (KeyError, TypeError):
         name, head = _head(cluster, method, scheme, authority)
-    milliseconds = timeout_milliseconds(timeout)
+        milliseconds = timeout_milliseconds(timeout)
+        if len(_timeouts) < _MOST_KEPT:
+            _timeouts[timeout] = milliseconds
     content = body if type(body) is bytes else _body(body)
-    parts = [*head, visible("path", path)]
-    if headers is not None:
-        _add_own("headers", headers, parts)
-    try:
-        serialized = serialize_parts(parts)
-        serialized_trailers = serialize_parts(_add_own("trailers", trailers, [])) if trailers else b""
-    except ValueError as error:
-        if isinstance(error, CalloutArgumentError):
-            raise
-        raise CalloutArgumentError(f"headers: {error}") from None
+    serialized = request_map(head, path, headers, _names, str)
+    if serialized is None:
+        serialized = _request_map(head, path, headers)
+    serialized_trailers = _trailers(trailers) if trailers else b""
     call = HttpCall(context, cluster, milliseconds)
     try:
         call._id = call_id = context._host.hostcalls.http_call(
@@ -239,25 +252,50 @@ def send(  # noqa: PLR0913, PLR0917 - the parts of a request
     return call
 
 
-def _head(cluster: str, method: str, scheme: str, authority: str | None) -> tuple[bytes, tuple[bytes, ...]]:
-    """What `_heads` keeps, checked and kept."""
-    made = (
-        cluster_name(cluster),
-        (
-            b":method",
-            _token("method", method),
-            b":scheme",
-            _token("scheme", scheme),
-            b":authority",
-            visible("authority", cluster if authority is None else authority),
-            b":path",
-        ),
+def _head(cluster: str, method: str, scheme: str, authority: str | None) -> tuple[bytes, Head]:
+    """What `_heads` keeps, checked, and kept."""
+    name = cluster_name(cluster)
+    parts = (
+        b":method",
+        _token("method", method),
+        b":scheme",
+        _token("scheme", scheme),
+        b":authority",
+        visible("authority", cluster if authority is None else authority),
+        b":path",
     )
-    if sum(map(len, made[1])) <= _LONGEST_KEPT:
+    head = pack(f"<{len(parts)}I", *map(len, parts)) + b"\0".join((*parts, b""))
+    if len(head) + len(name) <= _LONGEST_KEPT:
         if len(_heads) >= _MOST_KEPT:
             _heads.clear()
-        _heads[cluster, method, scheme, authority] = made
-    return made
+        _heads[cluster, method, scheme, authority] = name, head
+    return name, head
+
+
+def _request_map(head: Head, path: str, headers: HeaderPairs | None) -> bytes:
+    """The headers of a request, checked, as the proxy takes them."""
+    parts = [visible("path", path)]
+    if headers is not None:
+        _add_own("headers", headers, parts)
+    count = _HEAD_PAIRS + len(parts) // 2
+    sizes = pack(f"<{len(parts)}I", *map(len, parts))
+    serialized = b"".join(
+        (count.to_bytes(4, "little"), head[:_HEAD_SIZES], sizes, head[_HEAD_SIZES:], b"\0".join((*parts, b"")))
+    )
+    return _within_limits("headers", serialized, count)
+
+
+def _trailers(trailers: HeaderPairs) -> bytes:
+    parts = _add_own("trailers", trailers, [])
+    return _within_limits("headers", encode_parts(parts), len(parts) // 2)
+
+
+def _within_limits(argument: str, serialized: bytes, count: int) -> bytes:
+    try:
+        check_limits(serialized, count)
+    except ValueError as error:
+        raise CalloutArgumentError(f"{argument}: {error}") from None
+    return serialized
 
 
 def _body(body: Data) -> bytes:
@@ -349,7 +387,7 @@ def _learned(argument: str, name: object) -> bytes:
     """A header's name, checked, and kept in `_names`."""
     octets_name = checked_name(name)
     _check_name(argument, octets_name)
-    if isinstance(name, str) and len(name) <= _LONGEST_KEPT:
+    if type(name) is str and len(name) <= _LONGEST_KEPT:
         if len(_names) >= _MOST_KEPT:
             _names.clear()
         _names[name] = octets_name

@@ -238,7 +238,11 @@ class Directions:
         if stream._state & ANSWERED or (stream._directions is not None and stream._directions[is_response] is not None):
             return self._begin_with(self._direction(stream, phase), coroutine, phase, ended=ended)
         task = CallbackTask(stream, coroutine, phase, ended)
-        stream._keep(task)
+        if stream._tasks is None:
+            stream._tasks = {task: None}
+            self._host.ends_matter = True
+        else:
+            stream._keep(task)
         task.run()
         direction = task.direction
         if task._state:

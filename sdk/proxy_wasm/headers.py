@@ -301,18 +301,16 @@ def serialize(headers: HeaderPairs) -> bytes:
     parts: list[bytes] = []
     for name, value in pairs_of(headers):
         parts += checked_pair(name, value)
-    return serialize_parts(parts)
-
-
-def serialize_parts(parts: list[bytes]) -> bytes:
-    """Names and values, one after the other and checked, as the proxy takes a whole map; `ValueError` where it would not."""
     serialized = encode_parts(parts)
-    if len(parts) > 2 * MAX_PAIRS or len(serialized) > MAX_SERIALIZED_SIZE:
-        msg = (
-            f"{len(parts) // 2} headers of {len(serialized)} bytes: a proxy takes at most {MAX_PAIRS} of 1 MiB together"
-        )
-        raise ValueError(msg)
+    check_limits(serialized, len(parts) // 2)
     return serialized
+
+
+def check_limits(serialized: bytes, count: int) -> None:
+    """Raise `ValueError` for a map of `count` headers that a proxy would not take."""
+    if count > MAX_PAIRS or len(serialized) > MAX_SERIALIZED_SIZE:
+        msg = f"{count} headers of {len(serialized)} bytes: a proxy takes at most {MAX_PAIRS} of 1 MiB together"
+        raise ValueError(msg)
 
 
 def pairs_of(headers: HeaderPairs) -> Iterable[tuple[object, object]]:

@@ -7,6 +7,7 @@ The six that every request passes are written out, nearly the same, because they
 # pyright: reportPrivateUsage=false
 # ruff: noqa: SLF001, ARG002
 
+from types import CoroutineType
 from typing import Any
 
 from proxy_wasm.abi.enums import NO_GRPC_STATUS, StreamType
@@ -182,7 +183,7 @@ class HttpCallbacks(VmState):
 
     def _settle(self, stream: Stream, action: object, phase: int, end_of_stream: int) -> int:
         """Note what a callback's result means for the stream, and give it as a number; `TypeError` where it is no action."""
-        if is_coroutine(action):
+        if type(action) is CoroutineType or is_coroutine(action):
             number = self._directions.begin(stream, action, phase, ended=end_of_stream != 0)
             state = stream._state
             if number and not state & _REMARKABLE:

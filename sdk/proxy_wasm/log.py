@@ -61,19 +61,15 @@ class ProxyLog:
     def __init__(self, hostcalls: Hostcalls, host: Host) -> None:
         logging.addLevelName(TRACE, "TRACE")
         self._host = host
-        self._asked_by = -1
-        """The context that the proxy's level was asked for last."""
+        self.asked_by = -1
+        """The context that the proxy's level was asked for last; -1 has it asked for anew before the next record."""
         self._hostcalls = hostcalls
         self._handler = ProxyLogHandler(hostcalls)
         self._outer_levels: list[int] = []
 
-    def outdate(self) -> None:
-        """Ask for the proxy's level before the next record."""
-        self._asked_by = -1
-
     def refresh(self) -> None:
         """Give the root logger the proxy's level."""
-        self._asked_by = self._host.context_id
+        self.asked_by = self._host.context_id
         try:
             level = self._hostcalls.get_log_level()
         except HostError:
@@ -91,7 +87,7 @@ class ProxyLog:
         is_enabled_for = logging.Logger.isEnabledFor
 
         def is_enabled_for_proxy(logger: logging.Logger, level: int) -> bool:
-            if self._asked_by != self._host.context_id:
+            if self.asked_by != self._host.context_id:
                 self.refresh()
             return is_enabled_for(logger, level)
 

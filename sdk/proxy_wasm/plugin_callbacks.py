@@ -54,7 +54,7 @@ class PluginCallbacks(VmState):
         return 1
 
     def _enter_plugin(self, context_id: int) -> PluginContext | None:
-        self._log.outdate()
+        self._log.asked_by = -1
         self._host.context_id = context_id
         self._host.phase = PLUGIN
         return self._plugins.get(context_id)
@@ -97,7 +97,11 @@ class PluginCallbacks(VmState):
     def on_http_call_response(
         self, context_id: int, call_id: int, num_headers: int, body_size: int, num_trailers: int
     ) -> None:
-        plugin = self._enter_plugin(context_id)
+        host = self._host
+        self._log.asked_by = -1  # as in `_enter_plugin`
+        host.context_id = context_id
+        host.phase = PLUGIN
+        plugin = self._plugins.get(context_id)
         call = None if plugin is None else plugin._http_calls.pop(call_id, None)
         if call is None:  # nobody waits for it any more
             return
@@ -105,7 +109,7 @@ class PluginCallbacks(VmState):
             call.receive(num_headers, body_size, num_trailers)
         except BaseException as error:  # noqa: BLE001 - as in `_receive`
             call.set_exception(error)
-        if not self._host.may_be_nested:
+        if not host.may_be_nested:
             self._directions.run()
 
     def on_grpc_receive_initial_metadata(self, context_id: int, call_id: int, num_elements: int) -> None:

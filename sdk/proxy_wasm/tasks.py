@@ -322,33 +322,26 @@ class Task(Future[T]):
             del self  # as in `Future.result`
         else:
             _current = outer
-            if (
-                isinstance(awaited, Future)
-                and awaited._waiter is None
-                and awaited._callbacks is None
-                and awaited._state == _PENDING
-                and self._thrown is None
-            ):
-                self._waits_for = cast("Future[Any]", awaited)
-                awaited._waiter = self
-            else:
-                self._wait_for(awaited)
+            self._wait_for(awaited)
 
     def _wait_for(self, awaited: object) -> None:
-        if not isinstance(awaited, Future):
+        if isinstance(awaited, Future):
+            future = cast("Future[Any]", awaited)
+            if self._thrown is not None:
+                self._stop_waiting(future)  # it was cancelled while it ran
+                self._enqueue()
+                return
+            self._waits_for = future
+            if future._waiter is None and future._callbacks is None and future._state == _PENDING:
+                future._waiter = self
+            else:
+                future._watch(self._wake)
+        else:
             what = f"{self._name()}: awaited {awaited!r:.100}"
             self._thrown = TypeError(
                 f"{what}; only what proxy_wasm offers can be awaited in a proxy, asyncio is not there"
             )
             self._enqueue()
-            return
-        future = cast("Future[Any]", awaited)
-        if self._thrown is not None:
-            self._stop_waiting(future)  # it was cancelled while it ran
-            self._enqueue()
-            return
-        self._waits_for = future
-        future._watch(self._wake)
 
     def end(self) -> None:
         """Cancel the coroutine here and now, because its context is over."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any, Protocol, cast
 
-from proxy_wasm import fingerprints
+from proxy_wasm import callouts, fingerprints
 from proxy_wasm.abi.enums import Action, MapType
 from proxy_wasm.contexts import HttpContext, PluginContext
 from proxy_wasm.dispatcher import Dispatcher
@@ -61,6 +61,9 @@ class _BuiltIn(Protocol):
     def stream_put(self, number: int, stream: HttpContext[Any], /) -> None: ...
     def stream_pop(self, number: int, default: None, /) -> HttpContext[Any] | None: ...
 
+    request_map: Callable[..., bytes | None]
+    status_of: Callable[[bytes], int]
+
 
 _built_in = cast("_BuiltIn", hostcalls)
 
@@ -71,6 +74,7 @@ def begin(dispatcher: Dispatcher) -> None:
     _built_in.serve_fingerprints(fingerprints.fingerprint_with)
     fingerprints.bind(_built_in.fingerprint_function)
     headers_class = _headers_class(host.request_headers)
+    callouts.request_map, callouts.status_of = _built_in.request_map, _built_in.status_of
     for name, map_type in (
         ("request_headers", MapType.HTTP_REQUEST_HEADERS),
         ("request_trailers", MapType.HTTP_REQUEST_TRAILERS),

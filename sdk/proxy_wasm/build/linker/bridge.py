@@ -23,7 +23,15 @@ from collections.abc import Iterable, Sequence
 from proxy_wasm.abi import signatures
 from proxy_wasm.abi.enums import LogLevel, Status
 from proxy_wasm.abi.signatures import CALLBACKS, HOSTCALLS, CoreSignature, CoreType, Hostcall, Wire
-from proxy_wasm.build.linker import allocation, fingerprints, header_functions, stack, stream_callbacks, stream_classes
+from proxy_wasm.build.linker import (
+    allocation,
+    callout_functions,
+    fingerprints,
+    header_functions,
+    stack,
+    stream_callbacks,
+    stream_classes,
+)
 from proxy_wasm.build.linker.adapters import LINKER_MODULE, SYMBOL_MODULE, hostcall_import, signature_text
 from proxy_wasm.guest.built_in import HEADER_METHODS, MAX_CLASSES
 
@@ -97,6 +105,7 @@ C_API: dict[str, CoreSignature] = {
     **fingerprints.API,
     **header_functions.API,
     **stream_callbacks.API,
+    **callout_functions.API,
 }
 """Functions of libpython and libc, with their C types."""
 
@@ -172,10 +181,10 @@ def bridge_text(callbacks: Iterable[str], first_slot: int, limits: tuple[int, in
             {name: constants.text(name) for name in called},
         )
     )
+    functions.append(callout_functions.TEXT)
     built_in = {name: f"$host_{name}" for name in HOSTCALLS}
-    built_in |= {
-        name: f"${name}" for name in (*stream_callbacks.FUNCTIONS, *header_functions.FUNCTIONS, *fingerprints.FUNCTIONS)
-    }
+    of_modules = (stream_callbacks, header_functions, fingerprints, callout_functions)
+    built_in |= {name: f"${name}" for module in of_modules for name in module.FUNCTIONS}
     methods = {name: f"$headers_{name}" for name in HEADER_METHODS}
     in_slots = [f"${name}" for name in header_functions.SLOT_FUNCTIONS]
     of_keys = {name: f"${name}" for name in fingerprints.METHODS}
