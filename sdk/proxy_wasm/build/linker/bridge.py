@@ -50,7 +50,7 @@ BYTES_START = 16
 """Where the bytes of a `bytes` object begin (`ob_sval`), behind reference count, type, size and hash."""
 _SIZE_OFFSET = 8
 
-_NONE, _FALSE, _TRUE = 0, 1, 2
+_NONE, _FALSE, _TRUE, _EMPTY_BYTES = 0, 1, 2, 8
 """`Py_CONSTANT_NONE` and its like."""
 _FASTCALL = 0x80
 """`METH_FASTCALL`: the function is called with `(self, arguments, how many)`."""
@@ -208,6 +208,7 @@ def bridge_text(callbacks: Iterable[str], first_slot: int, limits: tuple[int, in
         miscounted=constants.text("miscounted"),
         methods=definitions,
         none=_NONE,
+        empty=_EMPTY_BYTES,
         false=_FALSE,
         scratch=_SCRATCH_SIZE + _MAP_SIZE,
         value_scratch=_SCRATCH_SIZE,
@@ -232,6 +233,7 @@ _INITIALIZE = """
   (global.set $none (call $Py_GetConstantBorrowed (i32.const {none})))
   (global.set $false (call $Py_GetConstantBorrowed (i32.const {false})))
   (global.set $true (call $Py_GetConstantBorrowed (i32.const {true})))
+  (global.set $empty (call $Py_GetConstantBorrowed (i32.const {empty})))
   (global.set $zero (call $PyLong_FromLong (i32.const 0)))
   (local.set $module (call $PyImport_AddModule (i32.const {module})))
   (if (i32.eqz (local.get $module)) (then (call $fatal)))
@@ -245,6 +247,7 @@ _SUPPORT = """
 (global $none (mut i32) (i32.const 0))
 (global $false (mut i32) (i32.const 0))
 (global $true (mut i32) (i32.const 0))
+(global $empty (mut i32) (i32.const 0)) ;; b""
 (global $refused (mut i32) (i32.const 0))
 (global $miscounted (mut i32) (i32.const 0))
 (global $started (mut i32) (i32.const 0))

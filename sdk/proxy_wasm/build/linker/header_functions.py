@@ -248,6 +248,13 @@ _SUPPORT = f"""
   (if (i32.eqz (local.get $start)) (then (call $PyErr_Clear)))
   (local.get $start))
 
+(func $octets (param $object i32) (param $size i32) (result i32)
+  ;; the same of a string or of bytes
+  (if (i32.eq (i32.load offset=4 (local.get $object)) (i32.load offset=4 (global.get $empty))) (then
+    (i32.store (local.get $size) (i32.load offset=8 (local.get $object)))
+    (return (i32.add (local.get $object) (i32.const 16)))))
+  (call $utf8 (local.get $object) (local.get $size)))
+
 (func $splits (param $start i32) (param $size i32) (result i32)
   ;; whether NUL, CR or LF is among the bytes
   (local $end i32) (local $octet i32)
@@ -419,7 +426,7 @@ def _writing(name: str, hostcall: str) -> str:
       (br_if $unusual (i32.ne (local.get $count) (i32.const 2)))
       (br_if $unusual (i32.eqz (local.tee $key (call $utf8 (i32.load (local.get $arguments)) (local.get $frame)))))
       (br_if $unusual (i32.eqz (local.tee $value
-        (call $utf8 (i32.load offset=4 (local.get $arguments)) (i32.add (local.get $frame) (i32.const 4))))))
+        (call $octets (i32.load offset=4 (local.get $arguments)) (i32.add (local.get $frame) (i32.const 4))))))
       (br_if $unusual (i32.eqz (i32.load (local.get $frame))))
       (br_if $unusual (call $splits (local.get $key) (i32.load (local.get $frame))))
       (br_if $unusual (call $splits (local.get $value) (i32.load offset=4 (local.get $frame))))
