@@ -84,7 +84,7 @@ hostcalls.slot_offset = lambda owner, value, size: 8
 hostcalls.fingerprint_function = None
 streams = {}
 hostcalls.stream_get, hostcalls.stream_put, hostcalls.stream_pop = streams.get, streams.__setitem__, streams.pop
-for name in ("serve_streams", "serve_headers", "serve_fingerprints", "register", "forget"):
+for name in ("serve_streams", "serve_headers", "serve_fingerprints", "register", "forget", "request_map", "status_of"):
     setattr(hostcalls, name, recording(name))
 app.start()
 """
