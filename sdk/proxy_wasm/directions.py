@@ -534,12 +534,13 @@ class Directions:
         host = self._host
         if (context._state & (OVER | GONE)) if isinstance(context, HttpContext) else context.gone:
             return False
-        if host.context_id != context.context_id:
+        context_id = context.context_id
+        if host.context_id != context_id:
             try:
-                host.hostcalls.set_effective_context(context.context_id)
+                host.hostcalls.set_effective_context(context_id)
             except HostError:
                 return False
-            host.context_id = context.context_id
+            host.context_id = context_id
         host.phase = phase
         if context._directions is not None:
             for direction in context._directions:

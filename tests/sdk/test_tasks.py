@@ -242,6 +242,25 @@ def test_a_future_that_is_not_done_has_no_result() -> None:
     ]
 
 
+@pytest.mark.parametrize("order", ["await, callback, await", "callback, await, await", "await, await, callback"])
+def test_whoever_waits_for_a_future_goes_on_in_the_order_in_which_he_began(order: str) -> None:
+    async def work(plugin: Working) -> None:
+        future: Future[int] = Future(plugin)
+
+        async def wait(number: int) -> None:
+            plugin.note(f"{number}: await {await future}")
+
+        for number, kind in enumerate(order.split(", ")):
+            if kind == "await":
+                plugin.create_task(wait(number))
+                await sleep(0)  # it waits now
+            else:
+                future.add_done_callback(lambda done, number=number: plugin.note(f"{number}: callback {done.result()}"))
+        future.set_result(7)
+
+    assert noted(work) == [f"{number}: {kind} 7" for number, kind in enumerate(order.split(", "))]
+
+
 def test_a_callback_is_called_whether_it_was_given_before_or_after() -> None:
     async def work(plugin: Working) -> None:
         future: Future[int] = Future(plugin)
@@ -367,8 +386,8 @@ def test_waiting_needs_a_task() -> None:
 class WorkingStream(HttpContext["StreamPlugin"]):
     """A stream that works on its request's headers."""
 
-    def on_request_headers(self, headers: Headers, end_of_stream: bool) -> Any:  # noqa: ANN401 - a coroutine
-        return self.plugin.work(self)
+    async def on_request_headers(self, headers: Headers, end_of_stream: bool) -> Any:  # noqa: ANN401 - as `work` has it
+        return await self.plugin.work(self)
 
     def note(self, what: object) -> None:
         self.plugin.noted.append(what)
@@ -395,11 +414,36 @@ class StreamRunner:
         self.streams: list[WorkingStream] = []
         attributes = {"work": staticmethod(work), "noted": self.noted, "streams": self.streams}
         self.emulator = Emulator(native_guest({"": type("Working", (StreamPlugin,), attributes)}))
-        self.stream: HttpStream = self.emulator.start_plugin().http_stream()
+        self.plugin = self.emulator.start_plugin()
+        self.stream: HttpStream = self.plugin.http_stream()
         self.stream.request_headers(GET, end_of_stream=True)
 
     def errors(self) -> list[str]:
         return [record.message for record in self.emulator.log if record.level is LogLevel.ERROR]
+
+
+def test_a_stream_that_ends_leaves_what_others_wait_for_too() -> None:
+    """The first that waits for a task of the plugin ends; the second, and the one that comes then, get its result."""
+    shared: list[Future[int]] = []
+
+    async def work(stream: WorkingStream) -> None:
+        if not shared:
+            shared.append(Future(stream.plugin))
+            stream.plugin.call_later(0.1, lambda: shared[0].set_result(7))
+        try:
+            stream.note(await shared[0])
+        except Cancelled:
+            stream.note("cancelled")
+            raise
+
+    ran = StreamRunner(work)
+    plugin = ran.plugin
+    second, third = plugin.http_stream(), plugin.http_stream()
+    second.request_headers(GET, end_of_stream=True)
+    ran.stream.close()
+    third.request_headers(GET, end_of_stream=True)
+    ran.emulator.clock.advance(1)
+    assert (ran.noted, ran.errors()) == (["cancelled", 7, 7], [])
 
 
 def test_all_that_a_stream_is_at_ends_with_it_and_finally_blocks_run() -> None:
