@@ -91,3 +91,12 @@ def test_an_answer_can_be_read_long_after_it_came(proxy: Proxy) -> None:
         [status, "" if status == 204 else f"status /{status}", "a b", False, ["1", "2"], [], True]
         for status in (200, 204, 404, 599)
     ]
+
+
+@pytest.mark.hosts("wasm", "envoy")
+def test_usual_callouts_are_made_and_answers_taken_without_the_interpreter(proxy: Proxy) -> None:
+    request = [[":method", "GET"], [":scheme", "http"], [":authority", "u"], [":path", "/"]]
+    assert proxy.get("/without-the-interpreter").json() == [
+        *([*request, ["x-a", "1"]], request, request, None, None, None, None),
+        *(204, 204, -1, -1, -1, -1, -1, -1),
+    ]

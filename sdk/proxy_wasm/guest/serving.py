@@ -1,6 +1,7 @@
 """What a compiled guest does without the interpreter: the linker's built-in functions are given what they work on.
 
-They take the place of methods of `Headers` (`proxy_wasm.build.linker.header_functions`) and pass streams' callbacks to authors' methods, as long as nothing
+They take the place of methods of `Headers` (`proxy_wasm.build.linker.header_functions`), read and write what callouts consist of
+(`proxy_wasm.build.linker.callout_functions`) and pass streams' callbacks to authors' methods, as long as nothing
 but that is to be done (`proxy_wasm.build.linker.stream_callbacks`).
 """
 
