@@ -28,6 +28,8 @@ EXPECTED = {
     "tree": "it worked: 'Constant'",
     "named tuple": COMPILER,
     "code": "it worked: 42",
+    "docstring": "it worked: (None, '($module, obj, /)')",
+    "name of a character": 'ImportError: PyCapsule_Import could not import module "unicodedata"',
     "format": "it worked: \"  2'x'\"",
 }
 

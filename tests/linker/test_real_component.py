@@ -1,6 +1,7 @@
 """A component of componentize-py, compiled once for this file: what holds of small components holds of CPython."""
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,10 +16,11 @@ from proxy_wasm.build.componentize import componentize
 from proxy_wasm.build.dependencies import install
 from proxy_wasm.build.inputs import collect
 from proxy_wasm.build.linker import LinkOptions, link
-from proxy_wasm.build.parts import left_out
+from proxy_wasm.build.parts import PARTS, left_out
 from proxy_wasm.build.settings import Project
+from proxy_wasm.build.wasm.binary import Reader
 from proxy_wasm.build.wasm.component import read_component
-from proxy_wasm.build.wasm.module import read_module
+from proxy_wasm.build.wasm.module import Kind, Module, read_module
 
 OPTIONS = LinkOptions(callbacks=("on_context_create", "on_vm_start", "on_configure", "on_request_headers", "on_delete"))
 PROGRAM = """
@@ -121,3 +123,41 @@ def test_every_part_is_found_and_most_of_the_code_goes_with_them(real: bytes, li
         not {"sqlite3_step", "compiler_codegen", "_PyPegen_run_parser", "expression_rule", "tok_get_normal_mode"} & kept
     )
     assert not {name for name in kept if "wit_dylib" in name or "::" in name}, "componentize-py's runtime is gone"
+
+
+def test_tables_of_parts_are_read_by_their_own_functions_alone(real: bytes) -> None:
+    """Addresses in code are constants of five bytes, as they were relocated; those in data are in the code that relocated them."""
+    libpython = _libpython(real)
+    names = dict(sorted(libpython.function_names().items()))
+    numbers = {name: number for number, name in names.items()}
+    imported = len(libpython.imported(Kind.FUNCTION))
+    held: dict[int, set[int]] = {}
+    for number, (start, end) in enumerate(libpython.code, imported):
+        for found in _CONSTANT.findall(libpython.data, start, end):
+            held.setdefault(Reader(found, "code").s32(), set()).add(number)
+    start, end = libpython.code[numbers["__wasm_apply_data_relocs"] - imported]
+    pointers = [
+        (Reader(place, "code").s32(), Reader(address, "code").s32())
+        for place, address in _POINTER.findall(libpython.data, start, end)
+    ]
+    parts = [part for part in PARTS if part.tables]
+    assert parts
+    for part in parts:
+        own = {number for first, last in part.code for number in range(numbers[first], numbers[last] + 1)}
+        for table in part.tables:
+            readers = {number for address in range(table.start, table.end) for number in held.get(address, ())}
+            places = [place for place, address in pointers if table.start <= address < table.end]
+            readers |= {number for place in range(min(places), max(places) + 1) for number in held.get(place, ())}
+            assert readers <= own, (part.module, {names[number] for number in readers - own})
+
+
+def _libpython(component: bytes) -> Module:
+    modules = [read_module(component, *bounds) for bounds in read_component(component).modules]
+    return next(module for module in modules if "_PyEval_EvalFrameDefault" in module.function_names().values())
+
+
+_CONSTANT = re.compile(rb"(?=\x41([\x80-\xff]{4}[\x00-\x7f]))")
+_POINTER = re.compile(
+    rb"\x41([\x80-\xff]*[\x00-\x7f])\x23\x01\x6a\x23\x01\x41([\x80-\xff]*[\x00-\x7f])\x6a\x36\x02\x00"
+)
+"""`*(base + place) = base + address`, of libpython's first imported global but one."""

@@ -1,5 +1,6 @@
 """Parts of CPython that are left out: what goes, what stays, and what a function says that should never be called. CPython is played by a few functions."""
 
+import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,13 +10,14 @@ import wasmtime
 from proxy_wasm.build.errors import LinkError
 from proxy_wasm.build.linker import LinkOptions, link
 from proxy_wasm.build.linker.reduction import MESSAGES
-from proxy_wasm.build.parts import FAILURE, NAMES, NULL, Part, imported_for, left_out, refused
+from proxy_wasm.build.parts import FAILURE, NAMES, NULL, Part, Table, imported_for, left_out, refused
 from proxy_wasm.build.wasm.module import read_module
 
 if TYPE_CHECKING:
     from conftest import Assemble, Run, Vm
 
 PART = Part("spam", "spam", (("spam_first", "spam_last"),))
+TABLE = b"characters and what they are called in Unicode".ljust(64, b".")
 CRITICAL = 5
 MISSING = (
     "a function of CPython was called that this build leaves out (with 'spam'): please report it; "
@@ -99,6 +101,15 @@ def test_functions_of_a_part_go_though_the_table_holds_them(python: Python) -> N
     assert names(whole) - names(module) == {"spam_first", "spam_called", "spam_last"}
 
 
+@pytest.mark.parametrize(("initialized", "left"), [(False, bytes(64)), (True, TABLE)], ids=["left out", "initialized"])
+def test_a_part_takes_its_tables_along(python: Python, run: "Run", *, initialized: bool, left: bytes) -> None:
+    number = '(data (i32.const 284) "\\01")' if initialized else ""
+    component = python("(nop)", data=f'(data (i32.const 40960) "{TABLE.decode()}") {number}')
+    part = replace(PART, tables=(Table(40960 - 256, 40960 - 256 + 64, zlib.crc32(TABLE)),))
+    vm = run(reduced(component, part))
+    assert (vm.read(40960, 64), vm.word(512)) == (left, 42)
+
+
 @pytest.mark.parametrize("function", ["spam_first", "spam_called"])
 def test_a_function_that_is_called_nevertheless_says_what_is_missing_and_traps(
     python: Python, run: "Run", function: str
@@ -177,6 +188,10 @@ WRONG = {
     ),
     "no module": (replace(PART, module="eggs"), "'spam': no function is named PyInit_eggs"),
     "a module without definition": (replace(PART, module="empty"), "'spam': PyInit_empty returns no definition"),
+    "another table": (
+        replace(PART, tables=(Table(768, 832, 1),)),
+        "'spam': its table is not at 768 of libpython's data",
+    ),
     "no result": (Part("spam", idle={"nothing": 0}), "'spam': nothing does not return one i32"),
 }
 

@@ -2,6 +2,7 @@
 
 import struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,3 +97,35 @@ def test_the_code_of_frozen_modules_that_were_imported_is_forgotten() -> None:
     expected = memory.copy()
     expected[0x200:0x220] = bytes(0x20)
     assert live(memory, Layout(frozen=(0x400,), loaded=frozenset({"here", "elsewhere"}))) == expected
+
+
+def test_tables_that_nothing_reads_are_forgotten() -> None:
+    memory = b"\xaa" * 0x400
+    kept = live(memory, Layout(unread=((0x100, 0x180), (0x200, 0x300))))
+    assert kept == b"\xaa" * 0x100 + bytes(0x80) + b"\xaa" * 0x80 + bytes(0x100) + b"\xaa" * 0x100 + bytes(SIZE - 0x400)
+
+
+DOCSTRING = b"Return the number of items in a container."
+
+
+def test_docstrings_of_cpython_are_forgotten_but_for_the_signatures() -> None:
+    signature = b"\0len($module, obj, /)\n--\n\n"
+    assert live(signature + DOCSTRING + b"\0next", Layout(constants=(0, SIZE))) == live(
+        signature + bytes(len(DOCSTRING)) + b"\0next", Layout()
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "constants"),
+    [
+        (b"\0len($module, obj, /)\n\n", (0, SIZE)),
+        (b"\0Options:\n--\n\n", (0, SIZE)),
+        (b"\0(not a name)\n--\n\n", (0, SIZE)),
+        (b"\0len($module, obj, /)\n--\n\n", (0x1000, SIZE)),
+        (b"\0len($module, obj, /)\n--\n\n", None),
+    ],
+    ids=["no end of a signature", "no signature", "no name", "data of another library", "no CPython"],
+)
+def test_what_is_no_docstring_of_cpython_stays(before: bytes, constants: tuple[int, int] | None) -> None:
+    memory = before + DOCSTRING + b"\0"
+    assert live(memory, Layout(constants=constants)) == memory + bytes(SIZE - len(memory))

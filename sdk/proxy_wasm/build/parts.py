@@ -6,7 +6,8 @@ holds: some 0.8 s and 25 MB a megabyte. So what nobody imported while the extens
 
 A part is a set of functions, named by ranges: each compiled module is one file of CPython's, whose functions follow one another in libpython.
 That its functions cannot run is certain where they are `static` and the module was never initialized, for only the module's own code and data know
-their addresses; `proxy_wasm.build.linker.reduction` checks the second, and keeps whatever other code calls or takes the address of.
+their addresses; `proxy_wasm.build.linker.reduction` checks the second, and keeps whatever other code calls or takes the address of. The same holds
+for the large tables of some modules, which take their place in every VM's memory: they are named by where they lie in libpython's data.
 
 Source: CPython 3.14, Modules/, Parser/, Python/, as componentize-py 0.25 links them.
 """
@@ -25,6 +26,17 @@ Range = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """Constants of libpython that only one compiled module's functions, and other constants of that module, refer to."""
+
+    start: int
+    """From where libpython's data begin."""
+    end: int
+    checksum: int
+    """CRC-32, by which another libpython's data are told apart."""
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """Functions of libpython that a module may do without."""
 
@@ -37,6 +49,8 @@ class Part:
     """Functions that raise `ImportError` and return this instead."""
     idle: Mapping[str, int] = field(default_factory=dict[str, int])
     """Functions that do nothing and return this instead."""
+    tables: tuple[Table, ...] = ()
+    """What they alone read."""
 
 
 NULL, FAILURE = 0, -1
@@ -128,6 +142,16 @@ _MODULES: dict[str, dict[str, tuple[Range, ...]]] = {
 }
 """From a part's name to the compiled modules in it, and their functions."""
 
+_TABLES: dict[str, tuple[Table, ...]] = {
+    "_codecs_cn": (Table(623392, 728336, 0x50BD1D4B),),
+    "_codecs_hk": (Table(728336, 853040, 0x5935900A),),
+    "_codecs_jp": (Table(853040, 1031488, 0xA123089F),),
+    "_codecs_kr": (Table(1031488, 1134160, 0x98C51F1D),),
+    "_codecs_tw": (Table(1134160, 1212720, 0xFACD7619),),
+    "unicodedata": (Table(1214112, 1921696, 0x3F100975),),
+}
+"""From a compiled module to its tables: of characters and of their names, more than a megabyte."""
+
 FINISHED = Part(
     EVERYTHING,
     code=(("lookup_getdata", "_new_tuple_object"),),
@@ -143,7 +167,11 @@ FINISHED = Part(
 
 PARTS = (
     COMPILE,
-    *(Part(name, module, code) for name, modules in _MODULES.items() for module, code in modules.items()),
+    *(
+        Part(name, module, code, tables=_TABLES.get(module, ()))
+        for name, modules in _MODULES.items()
+        for module, code in modules.items()
+    ),
     FINISHED,
 )
 

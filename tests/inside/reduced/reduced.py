@@ -51,6 +51,8 @@ ACTS: dict[str, Callable[[], Any]] = {
     "tree": lambda: type(ast.Constant(1)).__name__,
     "named tuple": lambda: collections.namedtuple("Pair", "a b"),  # noqa: PYI024 # pyright: ignore[reportUntypedNamedTuple]
     "code": lambda: eval(COMPILED),  # noqa: S307 - as above
+    "docstring": lambda: (len.__doc__, getattr(len, "__text_signature__", None)),
+    "name of a character": lambda: "ß".encode("ascii", "namereplace"),
     "format": lambda: f"{1 + 1:>3}{'x'!r}",
 }
 COMPILED = compile("6 * 7", "file", "eval")

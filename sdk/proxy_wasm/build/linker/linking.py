@@ -12,6 +12,7 @@ from proxy_wasm.abi.wit import kebab
 from proxy_wasm.build.errors import LinkError
 from proxy_wasm.build.linker import adapters, allocation, bridge, reduction, snapshot, stack, wasi
 from proxy_wasm.build.linker.program import AdapterLinks, Program, ProgramBuilder
+from proxy_wasm.build.linker.reachability import MEMORY_BASE
 from proxy_wasm.build.linker.reduction import Reduction
 from proxy_wasm.build.linker.renumbering import Frame, Renumbering, encode_limits
 from proxy_wasm.build.linker.resolution import (
@@ -98,7 +99,7 @@ class _Linker:
         if self.holds_python:
             allocation.redirect(program, self.options.left_out)
         planned = reduction.plan(program, self.options.left_out, stack.LIMITS_FUNCTION)
-        return self._write(program, self._frame(program, planned))
+        return self._write(program, self._frame(program, planned), self._layout(program, planned))
 
     def _wanted_callbacks(self) -> tuple[str, ...]:
         """The callbacks to export from a component with CPython, which has an object for each."""
@@ -232,7 +233,7 @@ class _Linker:
                     return unit.globals[index]
         return None
 
-    def _layout(self, program: Program) -> snapshot.Layout:
+    def _layout(self, program: Program, planned: Reduction) -> snapshot.Layout:
         """Where the stack and the heap lie, as wit-component's linking of dynamic libraries laid them out.
 
         The linker's own constants lie at the stack's far end.
@@ -250,7 +251,24 @@ class _Linker:
             self._address("__heap_base"),
             tuple(table for table in tables if table is not None),
             frozenset(self.options.loaded_modules),
+            tuple(planned.tables),
+            self._constants(program),
         )
+
+    def _constants(self, program: Program) -> tuple[int, int] | None:
+        """Where CPython's own data lie: libraries' data follow each other, and the heap follows the last."""
+        python = self.resolution.symbol(stack.THREAD_STATE, Kind.FUNCTION)
+        heap = self._address("__heap_base")
+        if not isinstance(python, Definition) or heap is None:
+            return None
+        code = self.resolution.module(python.instance)
+        bases: dict[int, Module] = {}
+        for unit in program.units:
+            for index, item in enumerate(unit.module.imported(Kind.GLOBAL)):
+                if item.name == MEMORY_BASE:
+                    bases[program.globals[unit.globals[index]].value] = unit.module
+        start = next((base for base, module in bases.items() if module is code), None)
+        return None if start is None else (start, min([base for base in bases if base > start] + [heap]))
 
     def _address(self, name: str) -> int | None:
         """The constant that a global of that name is initialized with; `None` where there is none."""
@@ -265,11 +283,11 @@ class _Linker:
             case _:
                 return None
 
-    def _write(self, program: Program, frame: Frame) -> bytes:
+    def _write(self, program: Program, frame: Frame, layout: snapshot.Layout) -> bytes:
         live = snapshot.live_segments(
             ((address, unit.module.data[segment.start : segment.end]) for unit, segment, address in program.segments),
             program.memory.minimum * snapshot.PAGE,
-            self._layout(program),
+            layout,
         )
         segments = [
             b"\0\x41" + binary.signed(_signed32(address)) + b"\x0b" + u32(len(contents)) + contents

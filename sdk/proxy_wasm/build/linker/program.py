@@ -92,11 +92,17 @@ class Program:
 
     def initial_word(self, address: int) -> int:
         """The little-endian u32 that the snapshot holds at `address`."""
-        word = bytearray(4)
+        return int.from_bytes(self.initial_bytes(address, 4), "little")
+
+    def initial_bytes(self, address: int, size: int) -> bytes:
+        """What the snapshot holds from `address` on."""
+        contents = bytearray(size)
         for unit, segment, start in self.segments:
-            for offset in range(max(0, start - address), min(4, start + segment.end - segment.start - address)):
-                word[offset] = unit.module.data[segment.start + address + offset - start]
-        return int.from_bytes(word, "little")
+            first, last = max(start, address), min(start + segment.end - segment.start, address + size)
+            if first < last:
+                place = segment.start - start
+                contents[first - address : last - address] = unit.module.data[place + first : place + last]
+        return bytes(contents)
 
 
 @dataclass(frozen=True, slots=True)

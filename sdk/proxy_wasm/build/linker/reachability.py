@@ -192,8 +192,8 @@ class _References(dict[bytes, int]):
         return value
 
 
-TABLE_BASE, FUNCTION_POINTERS = "__table_base", "GOT.func"
-"""Globals of dynamic libraries: where their slots begin, and the module that slots of other libraries' functions are imported from.
+TABLE_BASE, MEMORY_BASE, FUNCTION_POINTERS = "__table_base", "__memory_base", "GOT.func"
+"""Globals of dynamic libraries: where their slots and their data begin, and the module that slots of other libraries' functions are imported from.
 
 Source: WebAssembly/tool-conventions, DynamicLinking.md.
 """

@@ -13,9 +13,12 @@ And so do those of componentize-py's runtime, which nothing calls once the linke
 A slot of a function that is left out gets another in its place: one of the same type that says in the proxy's log what is missing, and traps.
 Nothing should ever call it; a wrong table of parts must not end in silence. Where Python may well get to a function that is missing, the parts
 say what stands in its place: a function that raises `ImportError`, or one that does nothing.
+
+With a part go the tables that only its functions read (`proxy_wasm.build.linker.snapshot`); that they are where the part says is told by their checksums.
 """
 
 import re
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -23,8 +26,15 @@ from proxy_wasm.abi.enums import LogLevel
 from proxy_wasm.build.errors import LinkError
 from proxy_wasm.build.linker.instructions import CALL, GLOBAL_GET, I32_CONST, S32, U32
 from proxy_wasm.build.linker.program import Function, Program, Unit
-from proxy_wasm.build.linker.reachability import FUNCTION_POINTERS, TABLE_BASE, Body, Removal, reachable_bodies
-from proxy_wasm.build.parts import EVERYTHING, LEFT_OUT, Part
+from proxy_wasm.build.linker.reachability import (
+    FUNCTION_POINTERS,
+    MEMORY_BASE,
+    TABLE_BASE,
+    Body,
+    Removal,
+    reachable_bodies,
+)
+from proxy_wasm.build.parts import EVERYTHING, LEFT_OUT, Part, Table
 from proxy_wasm.build.wasm.binary import Reader, signed, u32
 from proxy_wasm.build.wasm.module import I32, Kind
 
@@ -109,6 +119,8 @@ class Reduction:
     parts: dict[int, str] = field(default_factory=dict[int, str])
     """The name of the part that functions belong to."""
     messages: Messages = field(default_factory=lambda: Messages.of(()))
+    tables: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    """Where tables begin and end that nothing reads any more."""
 
     def described(self) -> str:
         """All that it makes of a program, for a cache's key."""
@@ -152,6 +164,7 @@ class _Planner:
                 raise LinkError(f"part {part.name!r}: {names[0]} stands behind {names[1]}: {_SNAPSHOT_KNOWS}")
         if part.module is not None and self._initialized(part, part.module):
             return
+        self.reduction.tables += [self._table(part, table) for table in part.tables]
         for first, last in ranges:
             self.reduction.parts.update(dict.fromkeys(range(first, last + 1), part.name))
         replaced = self.reduction.removal.replaced
@@ -191,6 +204,19 @@ class _Planner:
 
     def _value(self, unit: Unit, index: int) -> int:
         return self.program.globals[unit.globals[index]].value
+
+    def _table(self, part: Part, table: Table) -> tuple[int, int]:
+        """Where a part's table begins and ends."""
+        bases = [
+            self._value(self.unit, index)
+            for index, item in enumerate(self.unit.module.imported(Kind.GLOBAL))
+            if item.name == MEMORY_BASE
+        ]
+        for base in bases:
+            contents = self.program.initial_bytes(base + table.start, table.end - table.start)
+            if zlib.crc32(contents) == table.checksum:
+                return base + table.start, base + table.end
+        raise LinkError(f"part {part.name!r}: its table is not at {table.start} of libpython's data: {_SNAPSHOT_KNOWS}")
 
     def _number(self, part: Part, name: str) -> int:
         found = self.numbers.get(name, [])

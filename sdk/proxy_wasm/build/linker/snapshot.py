@@ -1,13 +1,16 @@
 """The snapshot: what the memory holds when a VM starts, without what nothing will ever read.
 
 Every VM of every worker gets a copy of all data segments, and proxies keep the module itself several times; so what counts is how many bytes
-the segments have and how many pages of memory they touch. Four kinds of bytes are dead:
+the segments have and how many pages of memory they touch. Six kinds of bytes are dead:
 
 - The stack below the stack pointer: frames of calls that returned before the snapshot was taken.
 - Free blocks of the heap, full of what was read, parsed and thrown away. CPython takes its objects from wasi-libc's `malloc`, which is
   Doug Lea's: chunks follow each other from `__heap_base` on, each with its size and two flags in a header. Of a free chunk only links in its
   first bytes are ever read, and the copy of its size at its end, which belongs to the next chunk's header.
 - The code of modules that are frozen into CPython and were imported already: nothing imports them a second time.
+- Tables of parts that are left out (`proxy_wasm.build.parts`).
+- Docstrings of functions and types in C, behind their signatures, which `inspect.signature` reads. Only those that CPython itself tells from their
+  signatures, by what stands between the two, are recognized; the functions' `__doc__` is then `None`.
 - Zeros, which a memory begins with anyway.
 
 A heap that does not look as described to its last chunk is left as it is.
@@ -32,6 +35,9 @@ _LINKS, _TREE_LINKS = 16, 32
 _FROZEN = 16
 """Bytes of an entry in a table of frozen modules."""
 
+_DOCSTRING = re.compile(rb"\x00[A-Za-z_]\w*\([^\x00]*?\)\n--\n\n([^\x00]+)")
+"""A name, a signature and the end of it, and the docstring. Source: CPython, `find_signature` and `skip_signature` in Objects/typeobject.c."""
+
 _ZEROS = re.compile(rb"\x00{32,}")
 """Shorter runs are not worth what a segment more takes: some nine bytes in the module, and a few words in each of the host's tables."""
 
@@ -48,6 +54,10 @@ class Layout:
     """Where the pointers to CPython's tables of frozen modules are."""
     loaded: frozenset[str] = frozenset()
     """The names of modules that were imported."""
+    unread: tuple[tuple[int, int], ...] = ()
+    """Where constants begin and end that nothing reads."""
+    constants: tuple[int, int] | None = None
+    """Where CPython's own data begin and end."""
 
 
 def live_segments(segments: Iterable[tuple[int, bytes]], size: int, layout: Layout) -> list[tuple[int, bytes]]:
@@ -62,7 +72,17 @@ def live_segments(segments: Iterable[tuple[int, bytes]], size: int, layout: Layo
         _empty_free_chunks(memory, layout.heap)
     for table in layout.frozen:
         _empty_frozen_modules(memory, table, layout.loaded)
+    for start, end in layout.unread:
+        memory[start:end] = bytes(end - start)
+    if layout.constants is not None:
+        _empty_docstrings(memory, *layout.constants)
     return _split(memory)
+
+
+def _empty_docstrings(memory: bytearray, start: int, end: int) -> None:
+    for found in list(_DOCSTRING.finditer(memory, start, end)):
+        first, last = found.span(1)
+        memory[first:last] = bytes(last - first)
 
 
 def _empty_frozen_modules(memory: bytearray, pointer: int, loaded: frozenset[str]) -> None:
