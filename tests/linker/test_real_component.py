@@ -16,6 +16,8 @@ from proxy_wasm.build.componentize import componentize
 from proxy_wasm.build.dependencies import install
 from proxy_wasm.build.inputs import collect
 from proxy_wasm.build.linker import LinkOptions, link
+from proxy_wasm.build.linker.inlining import PREFACE
+from proxy_wasm.build.linker.instructions import CALL, skip_locals, tokenize
 from proxy_wasm.build.parts import PARTS, left_out
 from proxy_wasm.build.settings import Project
 from proxy_wasm.build.wasm.binary import Reader
@@ -149,6 +151,53 @@ def test_tables_of_parts_are_read_by_their_own_functions_alone(real: bytes) -> N
             places = [place for place, address in pointers if table.start <= address < table.end]
             readers |= {number for place in range(min(places), max(places) + 1) for number in held.get(place, ())}
             assert readers <= own, (part.module, {names[number] for number in readers - own})
+
+
+@pytest.mark.parametrize("factor", [2, 3, 3.7, 5])
+def test_v8_inlines_no_function_that_is_worth_a_word(linked: bytes, factor: float) -> None:
+    """By V8's own rules without Liftoff; it would be more than half of the code without the prefaces."""
+    module = read_module(linked)
+    sizes = [end - start for start, end in module.code]
+    imported = len(module.imported(Kind.FUNCTION))
+    own = {number - imported for number, name in module.function_names().items() if name.startswith("uses_up_")}
+    assert own
+    inlined, unhindered = (
+        sum(
+            sizes[callee] for function in range(len(sizes)) for callee in _inlined(sizes, calls, function, factor) - own
+        )
+        for calls in (_calls(module, skip_preface=False), _calls(module, skip_preface=True))
+    )
+    assert inlined < sum(sizes) / 50
+    assert unhindered > sum(sizes) / 2
+
+
+def _calls(module: Module, *, skip_preface: bool) -> list[list[int]]:
+    """What each function calls that the module defines, counted from the first of these, in the order of the calls."""
+    imported = len(module.imported(Kind.FUNCTION))
+    calls: list[list[int]] = []
+    for start, end in module.code:
+        reader = Reader(module.data, "code section", start, end)
+        skip_locals(reader)
+        preface = PREFACE.match(module.data, reader.position, end) if skip_preface else None
+        tokens = tokenize(module.data, preface.end() if preface else reader.position, end, "code section")
+        numbers = [Reader(token, "call", 1).u32() for _, token in tokens if token[:1] == bytes([CALL])]
+        calls.append([number - imported for number in numbers if number >= imported])
+    return calls
+
+
+def _inlined(sizes: list[int], calls: list[list[int]], function: int, factor: float) -> set[int]:
+    """The functions that V8 inlines into one: `should_inline` in src/wasm/turboshaft-graph-interface.cc."""
+    allowed, positions, inlined = max(50, int(factor * sizes[function])), 0, set[int]()
+    pending = [iter(calls[function])]
+    while pending:
+        callee = next(pending[-1], None)
+        if callee is None:
+            pending.pop()
+        elif sizes[callee] < allowed and positions < 60:
+            allowed, positions = allowed - sizes[callee], positions + 1
+            inlined.add(callee)
+            pending.append(iter(calls[callee]))
+    return inlined
 
 
 def _libpython(component: bytes) -> Module:

@@ -10,7 +10,8 @@ from typing import Protocol
 from proxy_wasm.abi.signatures import CALLBACKS, HOSTCALLS, CoreSignature, CoreType
 from proxy_wasm.abi.wit import kebab
 from proxy_wasm.build.errors import LinkError
-from proxy_wasm.build.linker import adapters, allocation, bridge, reduction, snapshot, stack, wasi
+from proxy_wasm.build.linker import adapters, allocation, bridge, inlining, reduction, snapshot, stack, wasi
+from proxy_wasm.build.linker.inlining import Inlining
 from proxy_wasm.build.linker.program import AdapterLinks, Program, ProgramBuilder
 from proxy_wasm.build.linker.reachability import MEMORY_BASE
 from proxy_wasm.build.linker.reduction import Reduction
@@ -196,7 +197,7 @@ class _Linker:
             table.limits.minimum for instance in instances for table in self.resolution.module(instance).tables
         )
         imports, functions = bridge.bridge_text(self._wanted_callbacks(), first_slot, self._limit_offsets(instances))
-        return imports, functions
+        return imports, [*functions, *inlining.functions_text()]
 
     def _limit_offsets(self, instances: list[int]) -> tuple[int, int, int]:
         """Where CPython keeps the limits of the stack."""
@@ -221,7 +222,8 @@ class _Linker:
         bodies = reduction.reduce(program, planned)
         stack_pointer = self._stack_pointer(program)
         charges = stack.charges(program, bodies, stack_pointer)
-        frame = Renumbering(program, bodies, charges, stack_pointer).frame()
+        ends = Inlining(program) if self.holds_python else None
+        frame = Renumbering(program, bodies, charges, stack_pointer, ends).frame()
         if self.cache is not None and key is not None:
             self.cache.put(key, frame.encode())
         return frame

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from proxy_wasm.build.errors import LinkError
 from proxy_wasm.build.linker import instructions as op
+from proxy_wasm.build.linker.inlining import Inlining
 from proxy_wasm.build.linker.instructions import Token
 from proxy_wasm.build.linker.program import Function, GlobalVariable, Program, Unit
 from proxy_wasm.build.linker.reachability import Body
@@ -51,15 +52,23 @@ class Renumbering:
     """Gives new numbers to functions, types and globals, and writes the sections that mention them."""
 
     def __init__(
-        self, program: Program, bodies: Mapping[int, Body | None], charges: Charges, stack_pointer: int | None
+        self,
+        program: Program,
+        bodies: Mapping[int, Body | None],
+        charges: Charges,
+        stack_pointer: int | None,
+        inlining: Inlining | None = None,
     ) -> None:
         self.program = program
+        self.inlining = inlining
         self.rewritten = charges.rewritten
         self.weights = charges.wrapped
         self.checks = charges.checks
         self.types: dict[FunctionType, int] = {}
         self.imported = [number for number, body in bodies.items() if body is None]
         self.defined = {number: body for number, body in bodies.items() if body is not None}
+        if inlining is not None:
+            self.defined |= {number: body for number, body in inlining.bodies.items() if body is not None}
         self.functions = {number: new for new, number in enumerate([*self.imported, *self.defined])}
         self.tokens = self._distinct_tokens()
         self.variables = self._kept_globals(stack_pointer)
@@ -178,8 +187,16 @@ class Renumbering:
                 code = self._guarded(number, function, tokens, replacements[function.unit])
             else:
                 code = _join(tokens, replacements[function.unit])
+            code = self._preface(number, body, len(body.locals) + len(code)) + code
             bodies += (u32(len(body.locals) + len(code)), body.locals, code)
         return binary.section(Section.CODE, u32(len(self.defined)), *bodies)
+
+    def _preface(self, number: int, body: Body, size: int) -> bytes:
+        """What keeps V8 from inlining the functions that a function calls."""
+        calls = not self.defined.keys().isdisjoint(body.callees) or number in self.checks
+        if self.inlining is None or number in self.inlining.bodies or not calls:
+            return b""
+        return self.inlining.preface(size, self.functions)
 
     def _replace(self, unit: Unit, token: bytes) -> bytes:
         """The instruction with its new index; a global that never changes becomes the constant that it is."""
