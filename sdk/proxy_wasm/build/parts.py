@@ -1,7 +1,7 @@
 """The parts of CPython that a module does without unless it uses them.
 
 CPython comes with all of its standard library's compiled modules, and a proxy's time to start and its memory follow the code that a module
-holds: some 0.8 s and 25 MB a megabyte. So what nobody imported while the extension was built is left out, and with it the compiler, which
+holds: some 0.3 s and 12 MB a megabyte. So what nobody imported while the extension was built is left out, and with it the compiler, which
 `compile`, `eval` and `exec` need for source text. The setting `stdlib` of `[tool.proxy-wasm]` brings parts back by their names.
 
 A part is a set of functions, named by ranges: each compiled module is one file of CPython's, whose functions follow one another in libpython.
