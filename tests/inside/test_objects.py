@@ -79,6 +79,17 @@ def test_a_class_under_the_same_name_is_used_from_then_on(proxy: Proxy) -> None:
         assert told(proxy) == fresh(kind="MadeOtherwise", response="MadeOtherwise's")
 
 
+def test_streams_with_slots_only_are_made_and_forgotten_as_others(proxy: Proxy) -> None:
+    told(proxy)
+    assert told(proxy, "deal in slots") == fresh()
+    slotted = {"kind": "SlottedStream", "response": "SlottedStream's"}
+    for _ in range(2):
+        assert told(proxy) == fresh(**slotted)
+        assert told(proxy, "mark") == fresh(**slotted)
+    assert told(proxy, "keep") == fresh(**slotted)
+    assert told(proxy) == fresh(**slotted, kept=["kept 0"])
+
+
 def test_a_constructor_that_a_class_gets_is_called_from_then_on(proxy: Proxy) -> None:
     told(proxy)
     assert told(proxy, "change constructor") == fresh()

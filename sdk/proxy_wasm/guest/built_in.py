@@ -9,9 +9,12 @@ HEADER_METHODS = ("get", "__getitem__", "__contains__", "getall", "multi_items",
 MAX_CLASSES = 16
 """How many classes of streams can be registered."""
 
-HAS_ON_DONE, HAS_ON_LOG, HAS_FINALIZER = 1, 2, 4
-"""What a class of streams has of its own, as bits of the flags that it is registered with."""
+HAS_ON_DONE, HAS_ON_LOG, HAS_OBSERVED_END = 1, 2, 4
+"""What a class of streams has of its own, as bits of the flags that it is registered with; the third is for objects whose end somebody may notice, by a finalizer or, where
+the linker's part cannot look for them, by weak references."""
 HAS_VALUES = 8
 """Its objects keep the values of their own attributes behind those of their slots (`Py_TPFLAGS_INLINE_VALUES`)."""
+HAS_NO_DICTIONARY = 32
+"""Its objects have slots only, which cannot hide a method."""
 IS_MADE_PLAINLY = 16
 """`http_context` does nothing but call it, and that nothing but what `HttpContext.__init__` does."""

@@ -20,7 +20,8 @@ from proxy_wasm.dispatcher import Dispatcher
 from proxy_wasm.failed_streams import Unmade
 from proxy_wasm.guest import hostcalls
 from proxy_wasm.guest.built_in import (
-    HAS_FINALIZER,
+    HAS_NO_DICTIONARY,
+    HAS_OBSERVED_END,
     HAS_ON_DONE,
     HAS_ON_LOG,
     HAS_VALUES,
@@ -112,13 +113,9 @@ def begin(dispatcher: Dispatcher) -> None:
             host.ends_matter = True
         else:
             registered.add(key)
-            done = stream_class.on_done is not _BASE.on_done
-            logged = stream_class.on_log is not _BASE.on_log
-            finalized = hasattr(stream_class, "__del__")
-            has_values = stream_class.__flags__ & _INLINE_VALUES != 0
-            flags = done * HAS_ON_DONE | logged * HAS_ON_LOG | finalized * HAS_FINALIZER | has_values * HAS_VALUES
+            flags = _flags(stream_class)
             names, name = _plain_call(plugin, stream_class)
-            if name and has_values and not finalized:
+            if name and flags & (HAS_VALUES | HAS_OBSERVED_END) == HAS_VALUES:
                 flags |= IS_MADE_PLAINLY
             _built_in.register(plugin.context_id, plugin, stream_class, flags, names, name)
 
@@ -139,6 +136,24 @@ def _takes_part(plugin_class: type[PluginContext], stream_class: type[HttpContex
             for name in ("replaces_request_body", "replaces_response_body")
         )
     )
+
+
+def _flags(stream_class: type[HttpContext[Any]]) -> int:
+    """What the linker's functions have to know of a class."""
+    flags = 0
+    if stream_class.on_done is not _BASE.on_done:
+        flags |= HAS_ON_DONE
+    if stream_class.on_log is not _BASE.on_log:
+        flags |= HAS_ON_LOG
+    if stream_class.__flags__ & _INLINE_VALUES:
+        flags |= HAS_VALUES
+    elif stream_class.__weakrefoffset__:
+        flags |= HAS_OBSERVED_END
+    if hasattr(stream_class, "__del__"):
+        flags |= HAS_OBSERVED_END
+    if not stream_class.__dictoffset__:
+        flags |= HAS_NO_DICTIONARY
+    return flags
 
 
 def _plain(self: Any) -> object:  # noqa: ANN401 - compared, never called

@@ -90,6 +90,10 @@ def _change_base(_stream: Stream) -> None:
     HttpContext.on_response_headers = on_response_headers
 
 
+def _deal_in_slots(_stream: Stream) -> None:
+    globals()["Stream"] = SlottedStream
+
+
 def _give_up_plugin(stream: Any) -> None:  # noqa: ANN401 - as above
     stream.plugin = None
 
@@ -117,7 +121,20 @@ def _change_constructor(_stream: Stream) -> None:
     Stream.__init__ = __init__
 
 
-ACTS: dict[str, Callable[[Stream], None]] = {
+class SlottedStream(HttpContext[Objects]):
+    """One without a dictionary."""
+
+    __slots__ = ("mark", "other")
+
+    mark: str
+    other: list[int]
+
+    on_request_headers = Stream.on_request_headers
+    on_response_headers = Stream.on_response_headers
+
+
+ACTS: dict[str, Callable[[Any], None]] = {
+    "deal in slots": _deal_in_slots,
     "mark": _mark,
     "mark by dictionary": _mark_by_dictionary,
     "keep": _keep,

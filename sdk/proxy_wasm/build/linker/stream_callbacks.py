@@ -22,7 +22,7 @@ seen for which an end may matter (`Host.ends_matter`), `on_done` does not even l
 from proxy_wasm.abi.signatures import CoreSignature
 from proxy_wasm.build.linker import stream_classes, stream_table
 from proxy_wasm.build.linker.stream_classes import SPARE, WEAK_REFERENCES, slot, slot_address
-from proxy_wasm.guest.built_in import HAS_FINALIZER, HAS_ON_DONE, HAS_ON_LOG, IS_MADE_PLAINLY
+from proxy_wasm.guest.built_in import HAS_OBSERVED_END, HAS_ON_DONE, HAS_ON_LOG, HAS_VALUES, IS_MADE_PLAINLY
 
 API: dict[str, CoreSignature] = {
     "PyErr_GetRaisedException": CoreSignature((), ("i32",)),
@@ -354,7 +354,9 @@ _FUNCTIONS = f"""
   (if (i32.eqz (local.tee $place (call $place (local.get $context_id)))) (then (return (i32.const 0))))
   (local.set $stream (i32.load offset=4 (local.get $place)))
   (if (i32.eqz (local.tee $entry (call $entry (i32.const 8) (i32.load offset=4 (local.get $stream))))) (then (return (i32.const 0))))
-  (if (i32.and (i32.load offset=12 (local.get $entry)) (i32.const {HAS_FINALIZER})) (then (return (i32.const 0))))
+  (if (i32.and (i32.load offset=12 (local.get $entry)) (i32.const {HAS_OBSERVED_END})) (then (return (i32.const 0))))
+  (if (i32.and (i32.load offset=12 (local.get $entry)) (i32.const {HAS_VALUES})) (then
+    (if (i32.load (i32.sub (local.get $stream) (i32.const {WEAK_REFERENCES}))) (then (return (i32.const 0))))))
   (if (i32.eqz (call $alone (local.get $stream))) (then (return (i32.const 0))))
   (call $remove (local.get $place))
   (call $let_go)

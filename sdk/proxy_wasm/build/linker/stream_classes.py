@@ -9,7 +9,7 @@ Include/internal/pycore_object.h (what stands before an object).
 """
 
 from proxy_wasm.abi.signatures import CoreSignature
-from proxy_wasm.guest.built_in import HAS_VALUES, IS_MADE_PLAINLY, MAX_CLASSES
+from proxy_wasm.guest.built_in import HAS_NO_DICTIONARY, HAS_VALUES, IS_MADE_PLAINLY, MAX_CLASSES
 
 API: dict[str, CoreSignature] = {
     "PyDict_GetItemWithError": CoreSignature(("i32", "i32"), ("i32",)),
@@ -150,12 +150,13 @@ _FUNCTIONS = f"""
   (local $class i32)
   (local.set $class (i32.load offset=8 (local.get $entry)))
   (i32.store offset={_METHODS_VERSION} (local.get $entry) (call $version (local.get $class)))
-  (i32.store offset={_KNOWN} (local.get $entry) (i32.load offset={_KEY_COUNT} (i32.load offset={_SHARED_KEYS} (local.get $class))))
+  (if (i32.and (i32.load offset=12 (local.get $entry)) (i32.const {HAS_VALUES})) (then
+    (i32.store offset={_KNOWN} (local.get $entry) (i32.load offset={_KEY_COUNT} (i32.load offset={_SHARED_KEYS} (local.get $class))))))
   LOOK_UPS)
 
 (func $looked_up (param $entry i32) (param $name i32) (result i32)
   (local $method i32) (local $at i32) (local $end i32)
-  (local.set $at (i32.load offset={_SHARED_KEYS} (i32.load offset=8 (local.get $entry))))
+  (if (i32.load offset={_KNOWN} (local.get $entry)) (then (local.set $at (i32.load offset={_SHARED_KEYS} (i32.load offset=8 (local.get $entry))))))
   (local.set $at (i32.add (local.get $at)
     (i32.add (i32.const {_INDICES}) (i32.shl (i32.const 1) (i32.load8_u offset={_INDEX_SIZE} (local.get $at))))))
   (local.set $end (i32.add (local.get $at) (i32.shl (i32.load offset={_KNOWN} (local.get $entry)) (i32.const 3))))
@@ -181,13 +182,14 @@ _FUNCTIONS = f"""
 (func $known_method (param $entry i32) (param $stream i32) (param $phase i32) (result i32)
   ;; the function behind a method, where it is known for sure, else 0
   (local $values i32)
-  (if (i32.eqz (local.tee $values (call $values (local.get $entry) (local.get $stream)))) (then (return (i32.const 0))))
+  (if (i32.eqz (i32.and (i32.load offset=12 (local.get $entry)) (i32.const {HAS_NO_DICTIONARY}))) (then
+    (if (i32.eqz (local.tee $values (call $values (local.get $entry) (local.get $stream)))) (then (return (i32.const 0))))))
   (if (i32.ne
         (i32.load offset={_METHODS_VERSION} (local.get $entry))
         (i32.load offset={_VERSION_TAG} (i32.load offset=8 (local.get $entry))))
     (then (call $look_up (local.get $entry))))
   (if (i32.eqz (i32.load offset={_METHODS_VERSION} (local.get $entry))) (then (return (i32.const 0))))
-  (if (i32.load8_u offset=1 (local.get $values)) (then
+  (if (i32.and (i32.ne (local.get $values) (i32.const 0)) (i32.ne (i32.load8_u offset=1 (local.get $values)) (i32.const 0))) (then
     (if (i32.ne
           (i32.load offset={_KEY_COUNT} (i32.load offset={_SHARED_KEYS} (i32.load offset=8 (local.get $entry))))
           (i32.load offset={_KNOWN} (local.get $entry)))
