@@ -1,4 +1,4 @@
-"""V8 inlines nothing: the compiler that made the code has done so already.
+"""V8 inlines nothing into CPython: the compiler that made the code has done so already.
 
 Proxies run V8 without its baseline compiler (`--no-liftoff`), so nothing was counted when it compiles, and a call is inlined wherever it may be. It
 doubles the native code of CPython, the time that it takes to compile, and more: the largest functions, which two threads compile at the same time, decide
@@ -9,9 +9,10 @@ how much memory the proxy asks for and never gives back. What V8 allows a functi
 - functions that have, in the module, no more bytes together than a multiple of the caller's: 2 where a quarter of the module's functions or less are shorter
   than 50 bytes, as in CPython, 5 where half of them are, 3 in older versions; but 50 bytes in any case.
 
-So every function that calls one begins with a call that nothing can reach, under `if` with a constant. A short function's leads to calls of functions of `nop`, each
+So every function of the component that calls one begins with a call that nothing can reach, under `if` with a constant. A short function's leads to calls of functions of `nop`, each
 half as long as the one before, so that those are inlined which together have what it is allowed; a long function's leads to sixty that do nothing. All that remains of
-it are some eight bytes a function in the module. Other compilers see a branch that is never taken.
+it are some eight bytes a function in the module. Other compilers see a branch that is never taken. The linker's own functions, which no compiler has been over, are left to V8:
+inlining there takes a microsecond off a request.
 """
 
 import re

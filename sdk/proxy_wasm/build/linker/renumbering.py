@@ -194,7 +194,8 @@ class Renumbering:
     def _preface(self, number: int, body: Body, size: int) -> bytes:
         """What keeps V8 from inlining the functions that a function calls."""
         calls = not self.defined.keys().isdisjoint(body.callees) or number in self.checks
-        if self.inlining is None or number in self.inlining.bodies or not calls:
+        own = self.program.functions[number].unit == len(self.program.units) - 1
+        if self.inlining is None or own or not calls:
             return b""
         return self.inlining.preface(size, self.functions)
 
