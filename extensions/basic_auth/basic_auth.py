@@ -69,7 +69,7 @@ def matching_rules(settings: Settings, memory: Memory, headers: Headers) -> Sequ
     """The rules that must accept the request; raises `Denied` where that cannot be told."""
     method = headers.get(":method", "")
     authority = headers.get(":authority", "")
-    path = headers.get(":path", "").partition("?")[0]
+    path = headers.path()
     try:
         return memory.rules[method][authority][path]
     except KeyError:

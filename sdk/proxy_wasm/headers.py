@@ -78,6 +78,10 @@ class Headers(MutableMapping[str, str]):
             raise self._explained(error) from None
         return default if value is None else value.decode("utf-8", "surrogateescape")
 
+    def path(self) -> str:
+        """The path of a request, `:path`, without its query; empty where there is none."""
+        return self.get(":path", "").partition("?")[0]
+
     def __getitem__(self, key: Text, /) -> str:
         value = self.get(key)
         if value is None:

@@ -39,6 +39,18 @@ def test_an_absent_header_is_none_or_the_default_or_a_key_error(headers: Headers
         headers["x"]
 
 
+@pytest.mark.parametrize(
+    ("path", "without_query"), [(b"/a?b?c", "/a"), (b"/a", "/a"), (b"?b", ""), (b"/\xff?", "/\udcff")]
+)
+def test_a_path_is_told_without_its_query(host: "MemoryHost", path: bytes, without_query: str) -> None:
+    host.side.maps[MapType.HTTP_REQUEST_HEADERS] = [(b":path", path)]
+    assert Headers(host.hostcalls, MapType.HTTP_REQUEST_HEADERS).path() == without_query
+
+
+def test_where_there_is_no_path_it_is_empty(repeated: Headers) -> None:
+    assert not repeated.path()
+
+
 def test_membership_ignores_case_and_what_is_no_text(headers: Headers) -> None:
     assert ":METHOD" in headers
     assert b":method" in headers

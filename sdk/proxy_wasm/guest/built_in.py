@@ -3,7 +3,17 @@
 The functions are `proxy_wasm.build.linker.header_functions` and `stream_callbacks`, who gives them their work is `proxy_wasm.guest.serving`.
 """
 
-HEADER_METHODS = ("get", "__getitem__", "__contains__", "getall", "multi_items", "__setitem__", "add", "discard")
+HEADER_METHODS = (
+    "get",
+    "path",
+    "__getitem__",
+    "__contains__",
+    "getall",
+    "multi_items",
+    "__setitem__",
+    "add",
+    "discard",
+)
 """The methods of `Headers` that have a built-in function, by whose index `header_function` makes it."""
 
 MAX_CLASSES = 16

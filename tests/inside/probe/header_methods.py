@@ -100,7 +100,11 @@ def changes() -> Iterator[tuple[str, Callable[[Headers], object]]]:
 def readings(headers: Headers) -> list[object]:
     """What the readers of a map tell of it."""
     keys = ("x-one", "X-One", "x-many", "x-bytes", "x-empty", "new", ":path", ":method", "host", "absent")
-    return [headers.multi_items(), *((headers.get(key), headers.getall(key), key in headers) for key in keys)]
+    return [
+        headers.multi_items(),
+        headers.path(),
+        *((headers.get(key), headers.getall(key), key in headers) for key in keys),
+    ]
 
 
 def outcome(call: Callable[[Any], object], headers: Headers) -> str:
@@ -114,6 +118,8 @@ def outcome(call: Callable[[Any], object], headers: Headers) -> str:
 def calls() -> Iterator[tuple[str, Callable[[Any], object]]]:
     """Every method with every key, and value."""
     yield "multi_items", lambda headers: headers.multi_items()
+    yield "path", lambda headers: headers.path()
+    yield "path with an argument", lambda headers: headers.path(1)
     yield "items", lambda headers: dict(headers.items())
     yield "multi_items with an argument", lambda headers: headers.multi_items(1)
     for key in KEYS:

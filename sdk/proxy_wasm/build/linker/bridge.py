@@ -195,6 +195,7 @@ def bridge_text(callbacks: Iterable[str], first_slot: int, limits: tuple[int, in
     functions.append(
         header_functions.functions_text(
             surrogateescape=constants.text("surrogateescape"),
+            path_name=constants.text(":path"),
             kept=constants.words([0] * header_functions.KEPT_NAMES),
             methods=constants.words([0] * len(HEADER_METHODS)),
             definitions=of_headers,

@@ -58,10 +58,12 @@ _SEQUENCE, _MAPPING, _CONTAINS, _SUBSCRIPT, _ASSIGN = 52, 56, 28, 4, 8
 """Of `tp_as_sequence` and `tp_as_mapping` in a class, of `sq_contains` in the first of them and of `mp_subscript` and `mp_ass_subscript` in the second."""
 
 
-def functions_text(surrogateescape: int, kept: int, methods: int, definitions: int, first_slot: int) -> str:
+def functions_text(
+    surrogateescape: int, path_name: int, kept: int, methods: int, definitions: int, first_slot: int
+) -> str:
     """The functions `$headers_NAME` and those in `FUNCTIONS`.
 
-    `surrogateescape` is the address of the name of that error handler, `kept` that of room for `KEPT_NAMES` pointers, `methods` that of room for one for
+    `surrogateescape` is the address of the name of that error handler, `path_name` that of `:path`, `kept` that of room for `KEPT_NAMES` pointers, `methods` that of room for one for
     each of `HEADER_METHODS`, `definitions` that of their definitions, and `first_slot` where the table has `SLOT_FUNCTIONS`.
     """
     constants = {
@@ -70,6 +72,7 @@ def functions_text(surrogateescape: int, kept: int, methods: int, definitions: i
         "NAMES": KEPT_NAMES,
         "NAME_SIZE": _LONGEST_KEPT_NAME,
         "METHODS": methods,
+        "PATH_NAME": path_name,
         "DEFINITIONS": definitions,
         **{name.upper(): first_slot + index for index, name in enumerate(SLOT_FUNCTIONS)},
     }
@@ -78,6 +81,7 @@ def functions_text(surrogateescape: int, kept: int, methods: int, definitions: i
             _SUPPORT,
             _reading("get", _FOUND, _DEFAULT),
             _reading("__getitem__", _FOUND, _MISSING),
+            _reading("path", _FOUND_PATH, _NO_PATH),
             _reading("__contains__", "(local.set $result (global.get $true))", _ABSENT),
             _GETALL,
             _MULTI_ITEMS,
@@ -100,6 +104,17 @@ _DEFAULT = """
 _MISSING = """
       (call $PyErr_SetObject (global.get $key_error) (i32.load (local.get $arguments)))
       (br $done)"""
+_FOUND_PATH = f"""
+      (local.set $key (local.get $start))
+      (local.set $size (i32.add (local.get $start) (local.get $size)))
+      (block $over
+        (loop $next
+          (br_if $over (i32.ge_u (local.get $key) (local.get $size)))
+          (br_if $over (i32.eq (i32.load8_u (local.get $key)) (i32.const {ord("?")})))
+          (local.set $key (i32.add (local.get $key) (i32.const 1)))
+          (br $next)))
+      (local.set $result (call $text (local.get $start) (i32.sub (local.get $key) (local.get $start))))"""
+_NO_PATH = "(local.set $result (call $text (i32.const 0) (i32.const 0))) (br $done)"
 _ABSENT = "(local.set $result (global.get $false)) (br $done)"
 
 FORGET_MAP = "(global.set $held_type (i32.const -1))"
@@ -384,16 +399,22 @@ def _unusual(name: str) -> str:
 
 
 def _reading(name: str, found: str, missing: str) -> str:
-    """A function of one key; `missing` is what happens where there is no such header."""
-    most = 2 if name == "get" else 1
+    """A function of one key, `:path` in that of `path`; `missing` is what happens where there is no such header."""
+    if name == "path":
+        arguments = f"""
+      (br_if $unusual (local.get $count))
+      (local.set $key (i32.const PATH_NAME))
+      (i32.store (local.get $frame) (i32.const {len(":path")}))"""
+    else:
+        arguments = f"""
+      (br_if $unusual (i32.gt_u (i32.sub (local.get $count) (i32.const 1)) (i32.const {int(name == "get")})))
+      (br_if $unusual (i32.eqz (local.tee $key (call $utf8 (i32.load (local.get $arguments)) (local.get $frame)))))"""
     absent = f"(if (i32.eq (local.get $status) (i32.const {Status.NOT_FOUND})) (then {missing}))"
     return f"""
 (func $headers_{name} {_PARAMETERS}
   (local $frame i32) (local $result i32) (local $status i32) (local $key i32) (local $start i32) (local $size i32){_ENTER}
   (block $done
-    (block $unusual
-      (br_if $unusual (i32.gt_u (i32.sub (local.get $count) (i32.const 1)) (i32.const {most - 1})))
-      (br_if $unusual (i32.eqz (local.tee $key (call $utf8 (i32.load (local.get $arguments)) (local.get $frame)))))
+    (block $unusual{arguments}
       (if (i32.eq (global.get $held_type) (call $map_type (local.get $self))) (then
         (if (local.tee $size (call $held (local.get $key) (i32.load (local.get $frame)))) (then
           (local.set $start (global.get $held_value))
