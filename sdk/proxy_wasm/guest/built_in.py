@@ -28,3 +28,22 @@ HAS_NO_DICTIONARY = 32
 """Its objects have slots only, which cannot hide a method."""
 IS_MADE_PLAINLY = 16
 """`http_context` does nothing but call it, and that nothing but what `HttpContext.__init__` does."""
+
+LEAVES_MAPS = frozenset(
+    {
+        "define_metric",
+        "get_buffer_bytes",
+        "get_buffer_status",
+        "get_current_time_nanoseconds",
+        "get_header_map_pairs",
+        "get_header_map_value",
+        "get_log_level",
+        "get_metric",
+        "get_property",
+        "increment_metric",
+        "log",
+        "record_metric",
+    }
+)
+"""Hostcalls after which a map of headers still is what it was, and the context's: until any other, or the callback's end, a module that has read the whole map reads
+it no more."""

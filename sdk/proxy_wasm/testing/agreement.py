@@ -5,7 +5,7 @@ module: each exchange and connection, each hostcall with its arguments, its stat
 that happened by the proxy's clock, and what was left at the end. What differs fails the test.
 
 Left out is what says nothing of the filter: callbacks in which nothing happened (the module does not even export those that no class overrides),
-real times and moments of the wall clock, and the frames of tracebacks: two versions of Python word them differently. What a test draws at random, such as
+reads of a map that was read as a whole in the same callback, real times and moments of the wall clock, and the frames of tracebacks: two versions of Python word them differently. What a test draws at random, such as
 keys and signatures, it has to mark: `@pytest.mark.differs_between_hosts("keys are drawn anew")`.
 """
 
@@ -18,10 +18,12 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import fields
 
+from proxy_wasm.abi.enums import Status
 from proxy_wasm.emulator import Exchange, LogRecord, Request
 from proxy_wasm.emulator.exchange import Disconnect
 from proxy_wasm.emulator.header_map import HeaderMap
 from proxy_wasm.emulator.properties import Properties
+from proxy_wasm.guest.built_in import LEAVES_MAPS
 from proxy_wasm.testing.extension import Extension
 from proxy_wasm.testing.hosts import (
     Connection,
@@ -33,7 +35,7 @@ from proxy_wasm.testing.hosts import (
     Upstream,
 )
 from proxy_wasm.testing.watch import Fault, LiveContexts, NotOnThisHost
-from proxy_wasm.tracing import Event, Symbol, Trace, TracedCallback, TracedLog
+from proxy_wasm.tracing import Event, Symbol, Trace, TracedCallback, TracedHostcall, TracedLog
 from proxy_wasm.tracing.text import call_text, clock_time
 
 COMPARED: tuple[HostName, HostName] = ("native", "wasm")
@@ -216,7 +218,7 @@ def _shown(value: object) -> str:
 
 
 def _trace_lines(events: tuple[Event, ...], depth: int = 1) -> Iterator[str]:
-    for event in events:
+    for event in _asked(events):
         at = f"{'  ' * depth}{clock_time(event.at.clock)}"
         if isinstance(event, TracedLog):
             yield f"{at} {event.level.name.lower()}: {_without_frames(event.message)!r}"
@@ -226,6 +228,25 @@ def _trace_lines(events: tuple[Event, ...], depth: int = 1) -> Iterator[str]:
         if not is_silent and event.name not in _UNSEEN:
             yield f"{at} {call_text(event)}"
             yield from inner
+
+
+def _asked(events: tuple[Event, ...]) -> Iterator[Event]:
+    """The events without reads of a map that was read as a whole before: a module has it then, and need not ask for what is in it."""
+    held: object = None
+    for event in events:
+        if isinstance(event, TracedHostcall):
+            map_type = dict(event.arguments).get("map_type")
+            found = isinstance(event.status, Symbol) and event.status.number == Status.OK
+            is_whole = event.name == "get_header_map_pairs"
+            if found and held is not None and held == map_type and (is_whole or event.name == "get_header_map_value"):
+                continue
+            if is_whole:
+                held = map_type if found else None
+            elif event.name not in LEAVES_MAPS:
+                held = None
+        elif isinstance(event, TracedCallback):
+            held = None
+        yield event
 
 
 def _is_default(event: TracedCallback) -> bool:

@@ -33,7 +33,7 @@ from proxy_wasm.build.linker import (
     stream_classes,
 )
 from proxy_wasm.build.linker.adapters import LINKER_MODULE, SYMBOL_MODULE, hostcall_import, signature_text
-from proxy_wasm.guest.built_in import HEADER_METHODS, MAX_CLASSES
+from proxy_wasm.guest.built_in import HEADER_METHODS, LEAVES_MAPS, MAX_CLASSES
 
 APP_MODULE = "proxy_wasm.guest.app"
 HOSTCALLS_MODULE = "proxy_wasm.guest.hostcalls"
@@ -61,24 +61,6 @@ _MAY_BE_MISSING = frozenset({"get_property", "get_header_map_value"})
 """Hostcalls that return `None` where the host finds nothing."""
 _MAY_CALL_BACK = frozenset({"call_foreign_function"})
 """Hostcalls with a result of bytes during which another hostcall may begin: theirs go through memory of their own."""
-
-_LEAVES_MAPS = frozenset(
-    {
-        "define_metric",
-        "get_buffer_bytes",
-        "get_buffer_status",
-        "get_current_time_nanoseconds",
-        "get_header_map_pairs",
-        "get_header_map_value",
-        "get_log_level",
-        "get_metric",
-        "get_property",
-        "increment_metric",
-        "log",
-        "record_metric",
-    }
-)
-"""Hostcalls after which a map of headers still is what it was, and the context's."""
 
 C_API: dict[str, CoreSignature] = {
     "PyGILState_Ensure": CoreSignature((), ("i32",)),
@@ -428,7 +410,7 @@ def _hostcall(hostcall: Hostcall, constants: _Constants) -> str:
         "  (br $done)))",
         *parameters.reads,
         *parameters.clears,
-        "" if hostcall.name in _LEAVES_MAPS else header_functions.FORGET_MAP,
+        "" if hostcall.name in LEAVES_MAPS else header_functions.FORGET_MAP,
         "(global.set $expecting (i32.const 1))" if straight else "",
         f"(local.set $status (call ${hostcall.import_name} {' '.join(parameters.passed)}))",
     ]
