@@ -39,6 +39,9 @@ _LIMITS = """\
   host's (in JavaScript). In Envoy a module that does nothing at all (four callbacks that return at once) adds 3 to 5 us, and an empty callback in Python 6 us. Counted on the module, basic_auth
   runs through 87 functions for a request, 188 times, and touches 199 lines of 64 bytes of memory; it was 164 functions, 560 times, and 351 lines while streams' objects and strings were
   made by the interpreter.
+- **basic_auth / Lua**: Lua's filter adds 7 to 10 us, and the difference of two Envoys is known to a microsecond or two, so this ratio moves more than others: 1.9, 2.0, 2.3 and 2.7 in four
+  runs, 18 to 19 us against 7 to 9.6 us. Of the 18 us, 6 are an empty callback, the rest four hostcalls and the judgement in Python. `on_done` and `on_delete`, which every module
+  exports, are two of the four times that Envoy enters the module for a request.
 - **ext_authz / Python**: eight times less than the 90 us that ext_authz adds is 11 us. The C filter, which compares plain passwords and knows one reading of a path, adds 9 to
   10 us, seven hostcalls among it. What is left between the two is the interpreter's loop, a dozen calls of Python, and strings and tuples for what is compared. It would take
   compiling an author's Python to WebAssembly, not interpreting it.

@@ -23,13 +23,18 @@ class Greeting(HttpContext[Greeter]):
             headers["x-platform"] = sys.platform
         if headers[":path"] == "/asked":
             headers.get(f"x-{sys.platform}")
+        if headers[":path"].startswith("/whole"):
+            headers.multi_items()
+            headers.get("host"), headers[":path"], headers.getall(":method")
+        if headers[":path"] == "/whole-and-asked":
+            headers.get(f"x-{sys.platform}")
 """
 TESTS = """
 import pytest
 
 pytestmark = pytest.mark.hosts("native", "wasm")
 
-@pytest.mark.parametrize("path", ["/", "/wasm", "/shown", "/asked"])
+@pytest.mark.parametrize("path", ["/", "/wasm", "/whole", "/shown", "/asked", "/whole-and-asked"])
 def test_any(start_proxy, path):
     assert start_proxy({project!r}).get(path).status == 200
 
@@ -51,7 +56,7 @@ def run(pytester: pytest.Pytester, greeter: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_what_only_one_host_shows_fails_a_test_whatever_it_asserts(run: pytest.Pytester) -> None:
     result = run.runpytest_subprocess("--proxy-compare", "-v")
-    result.assert_outcomes(passed=10, errors=2)
+    result.assert_outcomes(passed=14, errors=3)
     result.stdout.fnmatch_lines(
         [
             "*ERROR at teardown of test_any?wasm-/shown?*",
@@ -63,4 +68,4 @@ def test_what_only_one_host_shows_fails_a_test_whatever_it_asserts(run: pytest.P
             '+*get_header_map_value(map_type=HTTP_REQUEST_HEADERS, key="x-wasi") -> NOT_FOUND*',
         ]
     )
-    run.runpytest_subprocess().assert_outcomes(passed=10)
+    run.runpytest_subprocess().assert_outcomes(passed=14)
