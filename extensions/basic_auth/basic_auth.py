@@ -36,9 +36,8 @@ class BasicAuthStream(HttpContext[BasicAuth]):
         plugin = self.plugin
         settings = plugin.settings
         try:
-            authorization = headers.getall(
-                "authorization"
-            )  # first: it brings all headers, so that the next need no hostcall
+            # First, as it brings all headers: reading the next takes no hostcall.
+            authorization = headers.getall("authorization")
             rules = matching_rules(settings, plugin.memory, headers)
             username = authenticate(rules, plugin.memory, authorization) if rules else None
         except Denied as denied:

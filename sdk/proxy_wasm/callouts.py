@@ -155,7 +155,7 @@ class HttpCall(Future[HttpResponse]):
         if status == _GATEWAY_TIMEOUT or content.startswith(_OF_THE_PROXY):
             self._receive_of_proxy(status, headers, content, trailers)
         else:
-            self._complete(HttpResponse(status, headers, content, trailers))
+            self.set_result(HttpResponse(status, headers, content, trailers))
 
     def _receive_of_proxy(self, status: int, headers: bytes, content: bytes, trailers: bytes) -> None:
         """Take an answer that is the proxy's own, unless an upstream says the same."""

@@ -136,18 +136,6 @@ class Future(Generic[T]):
         if self._state == _PENDING:
             self._settle(DONE, result)
 
-    def _complete(self, result: T) -> None:
-        """`set_result`, where one task is all that waits, mostly."""
-        if self._state != _PENDING or self._callbacks is not None:
-            self.set_result(result)
-            return
-        self._state = DONE
-        self._outcome = result
-        waiter = self._waiter
-        if waiter is not None:
-            self._waiter = None
-            waiter._wake(self)
-
     def set_exception(self, error: BaseException) -> None:
         """Fail it, unless it is done or was cancelled."""
         if self._state == _PENDING:

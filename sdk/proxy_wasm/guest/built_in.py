@@ -1,6 +1,6 @@
 """What the linker and the guest have to agree on about the module's built-in functions; each has its part in a module of its own.
 
-The functions are `proxy_wasm.build.linker.header_functions` and `stream_callbacks`, who gives them their work is `proxy_wasm.guest.serving`.
+The functions are `proxy_wasm.build.linker.header_functions`, `stream_callbacks` and `stream_classes`; who gives them their work is `proxy_wasm.guest.serving`.
 """
 
 HEADER_METHODS = (
@@ -14,7 +14,7 @@ HEADER_METHODS = (
     "add",
     "discard",
 )
-"""The methods of `Headers` that have a built-in function, by whose index `header_function` makes it."""
+"""The methods of `Headers` that have a built-in function, by whose index `header_method` makes it."""
 
 MAX_CLASSES = 16
 """How many classes of streams can be registered."""
