@@ -35,16 +35,16 @@ class BasicAuthStream(HttpContext[BasicAuth]):
     def on_request_headers(self, headers: Headers, end_of_stream: bool) -> Action | int | None:
         plugin = self.plugin
         settings = plugin.settings
+        memory = plugin.memory
+        request = memory.request(headers)
         try:
-            # First, as it brings all headers: reading the next takes no hostcall.
-            authorization = headers.getall("authorization")
-            rules = matching_rules(settings, plugin.memory, headers)
-            username = authenticate(rules, plugin.memory, authorization) if rules else None
-        except Denied as denied:
-            logger.debug("denied: %s", denied)
-            plugin.denied.increment()
-            details = f"Request denied by Basic Auth check. {denied}"
-            return self.send_local_response(401, headers=[("www-authenticate", settings.challenge)], details=details)
+            username = memory.decisions[request]
+        except KeyError:
+            try:
+                username = decide(settings, memory, headers)
+            except Denied as denied:
+                return self.refuse(denied)
+            memory.remember_decision(request, username)
         name = settings.forward_username_header
         if name:
             if username is not None:
@@ -59,9 +59,24 @@ class BasicAuthStream(HttpContext[BasicAuth]):
             headers.discard("authorization")
         return None
 
+    def refuse(self, denied: "Denied") -> Action:
+        """Answer that credentials are wanted."""
+        logger.debug("denied: %s", denied)
+        self.plugin.denied.increment()
+        details = f"Request denied by Basic Auth check. {denied}"
+        challenge = ("www-authenticate", self.plugin.settings.challenge)
+        return self.send_local_response(401, headers=[challenge], details=details)
+
 
 class Denied(Exception):  # noqa: N818 - a decision, not an error
     """The request is not let through; the message says why and goes to the response code details."""
+
+
+def decide(settings: Settings, memory: Memory, headers: Headers) -> str | None:
+    """The name of the request's user, `None` where no rule applies to it; raises `Denied`."""
+    authorization = headers.getall("authorization")
+    rules = matching_rules(settings, memory, headers)
+    return authenticate(rules, memory, authorization) if rules else None
 
 
 def matching_rules(settings: Settings, memory: Memory, headers: Headers) -> Sequence[Rule]:

@@ -3,7 +3,7 @@
 import base64
 
 import pytest
-from basic_auth_memory import LONGEST_PLACE, MOST_ACCEPTED, MOST_PLACES, Memory
+from basic_auth_memory import LONGEST_PLACE, MOST_ACCEPTED, MOST_DECISIONS, MOST_PLACES, Memory
 
 from proxy_wasm.testing import Proxy, StartProxy
 
@@ -59,6 +59,27 @@ def test_the_query_is_no_part_of_the_place(proxy: Proxy) -> None:
     assert proxy.get("/open?/exact").status == 200
 
 
+def test_a_further_value_makes_another_request(proxy: Proxy) -> None:
+    for _ in range(2):
+        assert proxy.get("/admin", headers=[basic("alice:secret")]).status == 200
+        assert proxy.get("/admin", headers=[basic("alice:secret"), basic("alice:secret")]).status == 401
+        assert proxy.get("/admin").status == 401
+        assert proxy.get("/open", headers=[basic("alice:secret")]).status == 200
+
+
+def test_an_unprotected_place_stays_unprotected_and_loses_what_the_client_says_of_users(proxy: Proxy) -> None:
+    for _ in range(3):
+        exchange = proxy.get("/open", headers=[("x-authenticated-user", "root")])
+        assert exchange.upstream is not None
+        assert exchange.upstream.headers.get_list("x-authenticated-user") == []
+
+
+def test_the_query_makes_no_other_request_of_one_that_was_accepted(proxy: Proxy) -> None:
+    assert proxy.get("/exact?1", headers=[basic("alice:secret")]).status == 200
+    assert proxy.get("/exact?2", headers=[basic("alice:secret")]).status == 200
+    assert proxy.get("/exact?2", headers=[basic("alice:other")]).status == 401
+
+
 def test_each_user_is_forwarded_by_the_own_name(proxy: Proxy) -> None:
     for _ in range(2):
         for user, password in (("alice", "secret"), ("bob", "secret2"), ("erin", "with:colons")):
@@ -70,6 +91,9 @@ def test_each_user_is_forwarded_by_the_own_name(proxy: Proxy) -> None:
 
 def test_what_is_full_begins_anew() -> None:
     memory = Memory()
+    for number in range(MOST_DECISIONS + 1):
+        memory.remember_decision(f"{number}", "alice")
+    assert memory.decisions == {f"{MOST_DECISIONS}": "alice"}
     for number in range(MOST_PLACES + 1):
         memory.remember_rules("GET", "h", f"/{number}", ())
         memory.remember_accepted(memory.fingerprint(f"Basic {number}"), (), "alice")

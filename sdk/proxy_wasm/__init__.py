@@ -35,7 +35,7 @@ from proxy_wasm.errors import (
     UnknownQueueError,
     UpdateConflictError,
 )
-from proxy_wasm.fingerprints import Fingerprint, make_fingerprint
+from proxy_wasm.fingerprints import Fingerprint, HeadersFingerprint, make_fingerprint, make_headers_fingerprint
 from proxy_wasm.foreign_functions import Expression, ForeignFunctions, LifeSpan, PropertyType
 from proxy_wasm.grpc import GrpcCall
 from proxy_wasm.grpc_streams import GrpcStream
@@ -81,6 +81,7 @@ __all__ = [
     "GrpcStream",
     "GrpcTimeoutError",
     "Headers",
+    "HeadersFingerprint",
     "Histogram",
     "HostError",
     "HttpCall",
@@ -109,6 +110,7 @@ __all__ = [
     "UpdateConflictError",
     "gather",
     "make_fingerprint",
+    "make_headers_fingerprint",
     "sleep",
     "timeout",
 ]

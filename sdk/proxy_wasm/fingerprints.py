@@ -4,16 +4,26 @@ A fingerprint is a keyed hash, SipHash-2-4 with 128 bits (Aumasson and Bernstein
 make a text with a given fingerprint nor learn anything of a text from it. The key is drawn anew for every function that makes them, so that no two
 workers, and no two plugin contexts, have the same fingerprint for a text; they are of no use outside of the VM. Hash what has to be compared elsewhere, or
 what could be guessed by somebody who reads the VM's memory, with `hashlib`.
+
+One of several headers stands for all that a decision depends on: who remembers decisions by it judges a request that comes again in one step.
 """
 
 import os
 from collections.abc import Callable
 
+from proxy_wasm.headers import Headers
+
 Fingerprint = Callable[[str | bytes], str]
 """From a text or bytes to 32 hexadecimal digits. Text counts as its UTF-8, with `surrogateescape`."""
+HeadersFingerprint = Callable[[Headers], str]
+"""From a request's or response's headers to 32 hexadecimal digits."""
 
 KEY_SIZE = 16
 """Bytes."""
+LONGEST_NAME = 255
+"""Bytes of the name of a header."""
+END_OF_VALUES = 0xFFFFFFFF
+"""Where another value's size could stand."""
 
 _MASK = (1 << 64) - 1
 
@@ -23,9 +33,43 @@ def make_fingerprint() -> Fingerprint:
     return with_key(os.urandom(KEY_SIZE))
 
 
+def make_headers_fingerprint(*names: str, query: bool = True) -> HeadersFingerprint:
+    """A function that makes fingerprints of what headers have under `names`, with a key of its own; to be made once, in `on_configure`, and kept.
+
+    Two maps have the same fingerprint if they have the same values under each name, as many and in the same order (`Headers.getall`; what the proxy does not list,
+    but knows, counts too: `Headers.get`). Without `query` the query is no part of `:path` (`Headers.path`). The function raises what
+    reading headers raises: `PhaseError` where the proxy does not hold the map.
+
+    Raises `ValueError` for no names, and for one that no header can have.
+    """
+    return with_specification(specification(os.urandom(KEY_SIZE), names, query=query))
+
+
+def specification(key: bytes, names: tuple[str, ...], *, query: bool) -> bytes:
+    """What `headers_fingerprint_with` goes by: the key, then for each name its size, whether what follows a `?` is left out, and itself, in lower case; a zero."""
+    if not names:
+        msg = "a fingerprint of headers needs the names of some"
+        raise ValueError(msg)
+    encoded = dict.fromkeys([_checked(name) for name in names])
+    parts = [bytes((len(name), name == b":path" and not query)) + name for name in encoded]
+    return b"".join([key, *parts, b"\0"])
+
+
+def _checked(name: object) -> bytes:
+    if not isinstance(name, str) or not name.isascii() or not name.isprintable() or not 0 < len(name) <= LONGEST_NAME:
+        msg = f"a fingerprint of headers: no header's name is {name!r:.80}"
+        raise ValueError(msg)
+    return name.lower().encode()
+
+
 def with_key(key: bytes) -> Fingerprint:
     """A function that makes fingerprints with a key of `KEY_SIZE` bytes."""
     return _with_key(key)
+
+
+def with_specification(specified: bytes) -> HeadersFingerprint:
+    """A function that makes fingerprints of headers by a `specification`."""
+    return _with_specification(specified)
 
 
 def _in_python(key: bytes) -> Fingerprint:
@@ -35,13 +79,43 @@ def _in_python(key: bytes) -> Fingerprint:
     return fingerprint
 
 
+def _of_headers_in_python(specified: bytes) -> HeadersFingerprint:
+    def fingerprint(headers: Headers, /) -> str:
+        return headers_fingerprint_with(specified, headers)
+
+    return fingerprint
+
+
 _with_key: Callable[[bytes], Fingerprint] = _in_python
+_with_specification: Callable[[bytes], HeadersFingerprint] = _of_headers_in_python
 
 
-def bind(made_with: Callable[[bytes], Fingerprint]) -> None:
-    """Let functions be made by `made_with`, from their key; a compiled guest has one that does without the interpreter."""
-    global _with_key  # noqa: PLW0603 - there is one for all
-    _with_key = made_with
+def bind(
+    made_with_key: Callable[[bytes], Fingerprint], made_with_specification: Callable[[bytes], HeadersFingerprint]
+) -> None:
+    """Let functions be made by these, from their key or specification; a compiled guest has some that do without the interpreter."""
+    global _with_key, _with_specification
+    _with_key, _with_specification = made_with_key, made_with_specification
+
+
+def headers_fingerprint_with(specified: bytes, headers: object, /) -> str:
+    """The fingerprint of headers by a `specification`. `TypeError` for what are no headers."""
+    if not isinstance(headers, Headers):
+        msg = f"a fingerprint is of Headers, not of {type(headers).__name__}"
+        raise TypeError(msg)
+    parts: list[bytes] = []
+    start = KEY_SIZE
+    while size := specified[start]:
+        name = specified[start + 2 : start + 2 + size].decode()
+        values = headers.getall(name)
+        if not values and (value := headers.get(name)) is not None:
+            values = [value]
+        for value in values:
+            counted = (value.partition("?")[0] if specified[start + 1] else value).encode("utf-8", "surrogateescape")
+            parts += (len(counted).to_bytes(4, "little"), counted)
+        parts.append(END_OF_VALUES.to_bytes(4, "little"))
+        start += 2 + size
+    return fingerprint_with(specified[:KEY_SIZE], b"".join(parts))
 
 
 def fingerprint_with(key: bytes, secret: object, /) -> str:

@@ -1,4 +1,4 @@
-"""Hostcalls, the methods of headers and fingerprints as built-in functions: what they make of arguments that they cannot take is a Python exception, and the VM lives on."""
+"""Hostcalls, the methods of headers, fingerprints and counters as built-in functions: what they make of arguments that they cannot take is a Python exception, and the VM lives on."""
 
 import pytest
 
@@ -53,4 +53,40 @@ def test_what_has_no_fingerprint_is_refused(probe: Proxy) -> None:
         "TypeError: a fingerprint is of str or bytes, not of int",
         "TypeError: fingerprint_with() takes 2 positional arguments but 3 were given",
         "TypeError: a fingerprint is of str or bytes, not of NoneType",
+    ]
+
+
+def test_fingerprints_of_headers_are_those_that_python_makes(probe: Proxy) -> None:
+    headers = [("act", "fingerprints of headers that differ"), ("x-one", "0")]
+    count, differing = probe.get("/path?query", headers=headers).json()
+    assert differing == []
+    assert count > 150
+
+
+def test_what_are_no_headers_have_no_fingerprint(probe: Proxy) -> None:
+    assert probe.get("/", headers={"act": "wrong arguments for a fingerprint of headers"}).json() == [
+        "TypeError: headers_fingerprint_with() missing 1 required positional argument: 'headers'",
+        "TypeError: headers_fingerprint_with() takes 2 positional arguments but 3 were given",
+        "TypeError: a fingerprint is of Headers, not of str",
+        "TypeError: a fingerprint is of Headers, not of NoneType",
+    ]
+
+
+def test_counters_count_as_in_python(probe: Proxy) -> None:
+    large = 1 << 40
+    out_of_range = "ValueError: metric own_functions: {} is out of range"
+    assert probe.get("/", headers={"act": "countings"}).json() == [
+        ["None", 1],
+        ["None", 2],
+        ["None", 4],
+        ["None", 4],
+        ["None", 5],
+        ["None", large + 5],
+        [out_of_range.format(-1), large + 5],
+        [out_of_range.format(1 << 63), large + 5],
+        ["TypeError: Counter.increment() takes from 1 to 2 positional arguments but 3 were given", large + 5],
+        ["TypeError: Counter.increment() got an unexpected keyword argument 'm'", large + 5],
+        ["TypeError: '<=' not supported between instances of 'int' and 'str'", large + 5],
+        ["HostError: proxy_increment_metric: NOT_FOUND", 0],
+        ["AttributeError: 'proxy_wasm.metrics.Counter' object has no attribute '_id'", 0],
     ]

@@ -1,13 +1,18 @@
-"""Fingerprints know a text again, and tell nothing of it."""
+"""Fingerprints know a text or headers again, and tell nothing of them."""
 
 import subprocess
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy_wasm import make_fingerprint
-from proxy_wasm.fingerprints import KEY_SIZE, fingerprint_with
+from proxy_wasm import Headers, PhaseError, make_fingerprint, make_headers_fingerprint
+from proxy_wasm.abi import MapType
+from proxy_wasm.fingerprints import KEY_SIZE, LONGEST_NAME, fingerprint_with, specification, with_specification
+
+if TYPE_CHECKING:
+    from conftest import MemoryHost
 
 KEY = bytes(range(16))
 
@@ -51,3 +56,87 @@ def test_every_function_has_a_key_of_its_own() -> None:
 def test_what_is_neither_text_nor_bytes_has_none(wrong: object) -> None:
     with pytest.raises(TypeError, match=f"a fingerprint is of str or bytes, not of {type(wrong).__name__}"):
         fingerprint_with(KEY, wrong)
+
+
+@pytest.fixture
+def headers(host: "MemoryHost") -> Headers:
+    return Headers(host.hostcalls, MapType.HTTP_REQUEST_HEADERS)
+
+
+PAIRS: list[tuple[str, str]] = [
+    (":method", "GET"),
+    (":path", "/a?b"),
+    ("x-one", "1"),
+    ("x-many", "ab"),
+    ("x-many", "c"),
+]
+
+
+def of(headers: Headers, pairs: list[tuple[str, str]], *names: str, query: bool = True) -> str:
+    """The fingerprint of `pairs`, under a key that is always the same."""
+    headers.replace(pairs)
+    return with_specification(specification(KEY, names, query=query))(headers)
+
+
+def test_headers_are_known_by_the_values_of_some(headers: Headers) -> None:
+    first = of(headers, PAIRS, "X-One", ":method")
+    assert of(headers, [*PAIRS, ("x-other", "new")], "x-one", ":METHOD", "x-one") == first
+    assert of(headers, PAIRS[::-1], "x-one", ":method") == first
+    assert of(headers, [("x-one", "2"), *PAIRS[:2]], "x-one", ":method") != first
+
+
+@pytest.mark.parametrize(
+    "values", [[], [""], ["abc"], ["a", "bc"], ["c", "ab"], ["ab"], ["ab", "c", ""], ["ab", "c", "ab", "c"]]
+)
+def test_how_many_values_there_are_and_where_they_end_makes_a_difference(headers: Headers, values: list[str]) -> None:
+    other = [*PAIRS[:3], *(("x-many", value) for value in values)]
+    assert of(headers, PAIRS, "x-many", "x-one") != of(headers, other, "x-many", "x-one")
+
+
+def test_a_value_of_one_header_is_none_of_another(headers: Headers) -> None:
+    assert of(headers, [("a", "1")], "a", "b") != of(headers, [("b", "1")], "a", "b")
+    assert of(headers, [("a", "1"), ("b", "2")], "a", "b") != of(headers, [("a", "2"), ("b", "1")], "a", "b")
+
+
+def test_a_query_is_part_of_the_path_unless_it_is_left_out(headers: Headers) -> None:
+    paths = [[(":path", path), ("x-path", path)] for path in ("/a?b", "/a?c", "/a", "/a?")]
+    assert len({of(headers, pairs, ":path") for pairs in paths}) == 4
+    assert len({of(headers, pairs, ":path", query=False) for pairs in paths}) == 1
+    assert len({of(headers, pairs, "x-path", query=False) for pairs in paths}) == 4
+
+
+def test_what_the_proxy_knows_but_does_not_list_counts(headers: Headers, host: "MemoryHost") -> None:
+    def known(map_type: int, key: bytes) -> bytes | None:
+        return b"known" if key == b"host" else read(map_type, key)
+
+    read = host.get_header_map_value
+    unknown = of(headers, PAIRS, "host")
+    host.get_header_map_value = known
+    served = Headers(host.hostcalls, MapType.HTTP_REQUEST_HEADERS)
+    assert of(served, PAIRS, "host") != unknown
+
+
+def test_every_function_of_headers_has_a_key_of_its_own(headers: Headers) -> None:
+    assert len({make_headers_fingerprint("x-one")(headers) for _ in range(50)}) == 50
+
+
+@pytest.mark.parametrize("names", [("",), ("x\n",), ("é",), ("x" * (LONGEST_NAME + 1),), ("x-one", 7)])
+def test_names_that_no_header_can_have_are_refused(names: tuple[Any, ...]) -> None:
+    with pytest.raises(ValueError, match="a fingerprint of headers: no header's name is "):
+        make_headers_fingerprint(*names)
+
+
+def test_a_fingerprint_of_no_headers_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs the names of some"):
+        make_headers_fingerprint()
+
+
+def test_what_are_no_headers_have_no_fingerprint() -> None:
+    fingerprint: Any = make_headers_fingerprint("x-one")
+    with pytest.raises(TypeError, match="a fingerprint is of Headers, not of dict"):
+        fingerprint({"x-one": "1"})
+
+
+def test_headers_that_the_proxy_does_not_hold_have_no_fingerprint(host: "MemoryHost") -> None:
+    with pytest.raises(PhaseError):
+        make_headers_fingerprint("x-one")(Headers(host.hostcalls, MapType.HTTP_RESPONSE_TRAILERS))

@@ -81,7 +81,8 @@ for name in HOSTCALLS:
     setattr(hostcalls, name, recording(name))
 hostcalls.header_method = lambda index, headers_class, method: method
 hostcalls.slot_offset = lambda owner, value, size: 8
-hostcalls.fingerprint_function = None
+hostcalls.fingerprint_function = hostcalls.headers_fingerprint_function = None
+hostcalls.counter_method = lambda counter_class, method, offset: method
 streams = {}
 hostcalls.stream_get, hostcalls.stream_put, hostcalls.stream_pop = streams.get, streams.__setitem__, streams.pop
 for name in ("serve_streams", "serve_headers", "serve_fingerprints", "register", "forget", "request_map", "status_of"):

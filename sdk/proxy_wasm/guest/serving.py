@@ -31,6 +31,7 @@ from proxy_wasm.guest.built_in import (
 )
 from proxy_wasm.headers import Headers
 from proxy_wasm.host import Host
+from proxy_wasm.metrics import Counter
 
 _BASE: type[HttpContext[Any]] = HttpContext
 _INLINE_VALUES = 1 << 2
@@ -57,8 +58,16 @@ class _BuiltIn(Protocol):
         /,
     ) -> None: ...
     def forget(self, number: int, /) -> None: ...
-    def serve_fingerprints(self, in_python: Callable[[bytes, str | bytes], str], /) -> None: ...
+    def serve_fingerprints(
+        self,
+        in_python: Callable[[bytes, str | bytes], str],
+        of_headers_in_python: Callable[[bytes, Headers], str],
+        headers_class: type[Headers],
+        /,
+    ) -> None: ...
     def fingerprint_function(self, key: bytes, /) -> fingerprints.Fingerprint: ...
+    def counter_method(self, counter_class: type[Counter], method: object, offset: int, /) -> Any: ...  # noqa: ANN401 - a method
+    def headers_fingerprint_function(self, specification: bytes, /) -> fingerprints.HeadersFingerprint: ...
     def stream_get(self, number: int, /) -> HttpContext[Any] | None: ...
     def stream_put(self, number: int, stream: HttpContext[Any], /) -> None: ...
     def stream_pop(self, number: int, default: None, /) -> HttpContext[Any] | None: ...
@@ -73,9 +82,10 @@ _built_in = cast("_BuiltIn", hostcalls)
 def begin(dispatcher: Dispatcher) -> None:
     """Let the built-in functions serve `dispatcher`; once, when a VM starts."""
     host = dispatcher._host
-    _built_in.serve_fingerprints(fingerprints.fingerprint_with)
-    fingerprints.bind(_built_in.fingerprint_function)
     headers_class = _headers_class(host.request_headers)
+    _built_in.serve_fingerprints(fingerprints.fingerprint_with, fingerprints.headers_fingerprint_with, headers_class)
+    fingerprints.bind(_built_in.fingerprint_function, _built_in.headers_fingerprint_function)
+    _serve_counters()
     callouts.request_map, callouts.status_of = _built_in.request_map, _built_in.status_of
     for name, map_type in (
         ("request_headers", MapType.HTTP_REQUEST_HEADERS),
@@ -239,6 +249,14 @@ def _offsets(host: Host) -> tuple[int, ...]:
         msg = f"attributes of contexts are not where they were expected: {offsets}"
         raise RuntimeError(msg)
     return offsets
+
+
+def _serve_counters() -> None:
+    example = Counter.__new__(Counter)
+    mark: Any = object()
+    example._id = mark
+    offset = _built_in.slot_offset(example, mark, Counter.__basicsize__)
+    Counter.increment = _built_in.counter_method(Counter, Counter.increment, offset)
 
 
 def _headers_class(headers: Headers) -> type[Headers]:

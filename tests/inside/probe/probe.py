@@ -2,14 +2,25 @@
 
 import json
 import logging
+from collections.abc import Callable
+from typing import Any
 
 from acts import ACTS
 from header_methods import differences
+from own_functions import countings, fingerprints_that_differ, wrong_arguments
 from recursion import GROUPS
 
 from proxy_wasm import Action, Headers, HttpContext, PluginContext
 
 logger = logging.getLogger(__name__)
+
+
+COMPARISONS: dict[str, Callable[[HttpContext[Any], Headers], object]] = {
+    "compare the methods of headers": lambda _, headers: differences(headers),
+    "fingerprints of headers that differ": lambda _, headers: fingerprints_that_differ(headers),
+    "wrong arguments for a fingerprint of headers": lambda _, headers: wrong_arguments(headers),
+    "countings": lambda stream, _: countings(stream.plugin),
+}
 
 
 class Probe(PluginContext):
@@ -19,8 +30,8 @@ class Probe(PluginContext):
 
 class ProbeStream(HttpContext[Probe]):
     def on_request_headers(self, headers: Headers, end_of_stream: bool) -> Action | None:
-        if headers.get("act") == "compare the methods of headers":
-            return self.send_local_response(200, body=json.dumps(differences(headers)))
+        if compare := COMPARISONS.get(headers.get("act", "")):
+            return self.send_local_response(200, body=json.dumps(compare(self, headers)))
         if act := headers.get("act"):
             return self.send_local_response(200, body=json.dumps(ACTS[act](), default=str))
         if group := headers.get("list"):

@@ -28,6 +28,7 @@ from proxy_wasm.build.linker import (
     callout_functions,
     fingerprints,
     header_functions,
+    metric_functions,
     stack,
     stream_callbacks,
     stream_classes,
@@ -52,8 +53,8 @@ _SIZE_OFFSET = 8
 
 _NONE, _FALSE, _TRUE, _EMPTY_BYTES = 0, 1, 2, 8
 """`Py_CONSTANT_NONE` and its like."""
-_FASTCALL = 0x80
-"""`METH_FASTCALL`: the function is called with `(self, arguments, how many)`."""
+_FASTCALL, _KEYWORDS = 0x80, 0x02
+"""`METH_FASTCALL`: the function is called with `(self, arguments, how many)`; with `METH_KEYWORDS`, with the names of the last arguments behind these, or 0."""
 _SCRATCH = 0x80000000
 """`PY_VECTORCALL_ARGUMENTS_OFFSET`: the word before the arguments is the callee's to use."""
 
@@ -86,6 +87,7 @@ C_API: dict[str, CoreSignature] = {
     **allocation.API,
     **fingerprints.API,
     **header_functions.API,
+    **metric_functions.API,
     **stream_callbacks.API,
     **callout_functions.API,
 }
@@ -125,10 +127,10 @@ class _Constants:
             self._contents += word.to_bytes(4, "little")
         return address
 
-    def methods(self, names: Iterable[str], first_slot: int) -> int:
+    def methods(self, names: Iterable[str], first_slot: int, flags: int = _FASTCALL) -> int:
         """The address of definitions of built-in functions (`PyMethodDef`), and one of zeros: name, table slot, flags, no docstring."""
         texts = [self.text(name) for name in names]
-        words = [word for slot, text in enumerate(texts, first_slot) for word in (text, slot, _FASTCALL, 0)]
+        words = [word for slot, text in enumerate(texts, first_slot) for word in (text, slot, flags, 0)]
         return self.words([*words, 0, 0, 0, 0])
 
     @property
@@ -165,12 +167,13 @@ def bridge_text(callbacks: Iterable[str], first_slot: int, limits: tuple[int, in
     )
     functions.append(callout_functions.TEXT)
     built_in = {name: f"$host_{name}" for name in HOSTCALLS}
-    of_modules = (stream_callbacks, header_functions, fingerprints, callout_functions)
+    of_modules = (stream_callbacks, header_functions, fingerprints, metric_functions, callout_functions)
     built_in |= {name: f"${name}" for module in of_modules for name in module.FUNCTIONS}
     methods = {name: f"$headers_{name}" for name in HEADER_METHODS}
     in_slots = [f"${name}" for name in header_functions.SLOT_FUNCTIONS]
     of_keys = {name: f"${name}" for name in fingerprints.METHODS}
-    in_table = [*built_in.values(), *methods.values(), *in_slots, *of_keys.values()]
+    of_counters = [f"$counter_{name}" for name in metric_functions.METHODS]
+    in_table = [*built_in.values(), *methods.values(), *in_slots, *of_keys.values(), *of_counters]
     functions.append(f"(elem (i32.const {first_slot}) {' '.join(in_table)})")
     definitions = constants.methods(built_in, first_slot)
     of_headers = constants.methods(methods, first_slot + len(built_in))
@@ -184,7 +187,22 @@ def bridge_text(callbacks: Iterable[str], first_slot: int, limits: tuple[int, in
             first_slot=first_slot + len(built_in) + len(methods),
         )
     )
-    functions.append(fingerprints.functions_text(constants.methods(of_keys, first_slot + len(in_table) - len(of_keys))))
+    functions.append(
+        fingerprints.functions_text(
+            constants.methods(of_keys, first_slot + in_table.index(next(iter(of_keys.values())))),
+            utf8=constants.text("utf-8"),
+            surrogateescape=constants.text("surrogateescape"),
+            buffer_size=_SCRATCH_SIZE,
+        )
+    )
+    functions.append(
+        metric_functions.functions_text(
+            constants.methods(
+                metric_functions.METHODS, first_slot + in_table.index(of_counters[0]), _FASTCALL | _KEYWORDS
+            ),
+            hostcall=constants.text("increment_metric"),
+        )
+    )
     initialize = _INITIALIZE.format(
         module=constants.text(HOSTCALLS_MODULE),
         refused=constants.text("refused"),

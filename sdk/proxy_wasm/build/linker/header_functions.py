@@ -239,13 +239,13 @@ _SUPPORT = f"""
 (func $map_type (param $self i32) (result i32)
   (i32.load offset={_DIGIT} (i32.load (i32.add (local.get $self) (global.get $offset_map_type)))))
 
-(func $method (param $method i32) (param $self i32) (param $arguments i32) (param $count i32) (result i32)
-  ;; what the method makes of it
+(func $method (param $method i32) (param $self i32) (param $arguments i32) (param $count i32) (param $names i32) (result i32)
+  ;; what the method makes of it; the last of the arguments have names, or 0
   (local $frame i32) (local $bound i32) (local $result i32)
   (global.set $stack_pointer (local.tee $frame (i32.sub (global.get $stack_pointer) (i32.const 16))))
   (local.set $bound (call $PyMethod_New (local.get $method) (local.get $self)))
   (if (local.get $bound) (then
-    (local.set $result (call $PyObject_Vectorcall (local.get $bound) (local.get $arguments) (local.get $count) (i32.const 0)))
+    (local.set $result (call $PyObject_Vectorcall (local.get $bound) (local.get $arguments) (local.get $count) (local.get $names)))
     (call $Py_DecRef (local.get $bound))))
   (global.set $stack_pointer (i32.add (local.get $frame) (i32.const 16)))
   (local.get $result))
@@ -395,7 +395,7 @@ _PARAMETERS = "(param $self i32) (param $arguments i32) (param $count i32) (resu
 def _unusual(name: str) -> str:
     """Leave it to the method in Python."""
     method = f"(i32.load offset={4 * HEADER_METHODS.index(name)} (i32.const METHODS))"
-    return f"(local.set $result (call $method {method} (local.get $self) (local.get $arguments) (local.get $count)))"
+    return f"(local.set $result (call $method {method} (local.get $self) (local.get $arguments) (local.get $count) (i32.const 0)))"
 
 
 def _reading(name: str, found: str, missing: str) -> str:
@@ -563,7 +563,7 @@ _SLOTS = f"""
       (i32.store offset=8 (local.get $frame) (local.get $value))
       (local.set $result (call $headers___setitem__ (local.get $self) (i32.add (local.get $frame) (i32.const 4)) (i32.const 2))))
     (else
-      (local.set $result (call $method (global.get $delete) (local.get $self) (i32.add (local.get $frame) (i32.const 4)) (i32.const 1)))))
+      (local.set $result (call $method (global.get $delete) (local.get $self) (i32.add (local.get $frame) (i32.const 4)) (i32.const 1) (i32.const 0)))))
   (call $Py_DecRef (local.get $result))
   (local.set $result (select (i32.const 0) (i32.const -1) (local.get $result))){_LEAVE}
 
