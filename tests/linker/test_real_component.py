@@ -18,6 +18,7 @@ from proxy_wasm.build.inputs import collect
 from proxy_wasm.build.linker import LinkOptions, link
 from proxy_wasm.build.linker.inlining import PREFACE
 from proxy_wasm.build.linker.instructions import CALL, skip_locals, tokenize
+from proxy_wasm.build.linker.placement import NAMES
 from proxy_wasm.build.parts import PARTS, left_out
 from proxy_wasm.build.settings import Project
 from proxy_wasm.build.wasm.binary import Reader
@@ -31,6 +32,9 @@ from pathlib import Path
 from proxy_wasm.build.linker import LinkOptions, link
 Path(sys.argv[2]).write_bytes(link(Path(sys.argv[1]).read_bytes(), LinkOptions(callbacks=tuple(sys.argv[3:]))))
 """
+
+
+_RANKS = {name: rank for rank, name in enumerate(NAMES)}
 
 
 class Frames:
@@ -111,6 +115,20 @@ def test_another_process_links_the_same_bytes(real: bytes, linked: bytes, folder
         env={**os.environ, "PYTHONHASHSEED": "7"},
     )
     assert (folder / "module.wasm").read_bytes() == linked
+
+
+def test_functions_that_requests_run_through_stand_together(real: bytes) -> None:
+    options = replace(OPTIONS, callbacks=(*(OPTIONS.callbacks or ()), "on_done"), left_out=left_out((), ()))
+    parsed = read_module(link(real, options))
+    named = parsed.function_names()
+    imported = len(parsed.imported(Kind.FUNCTION))
+    exported = {item.index for item in parsed.exports if item.kind is Kind.FUNCTION}
+    assert exported == set(range(imported, imported + len(exported)))
+    first = imported + len(exported)
+    ranks = [_RANKS.get(named.get(number, "")) for number in range(first, imported + len(parsed.functions))]
+    together = [rank for rank in ranks if rank is not None]
+    assert ranks[: len(together)] == sorted(together)
+    assert set(_RANKS) == {NAMES[rank] for rank in together}, "names of functions that are there no more"
 
 
 def test_every_part_is_found_and_most_of_the_code_goes_with_them(real: bytes, linked: bytes) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from proxy_wasm.build.errors import LinkError
 from proxy_wasm.build.linker import instructions as op
+from proxy_wasm.build.linker import placement
 from proxy_wasm.build.linker.inlining import Inlining
 from proxy_wasm.build.linker.instructions import Token
 from proxy_wasm.build.linker.program import Function, GlobalVariable, Program, Unit
@@ -69,6 +70,7 @@ class Renumbering:
         self.defined = {number: body for number, body in bodies.items() if body is not None}
         if inlining is not None:
             self.defined |= {number: body for number, body in inlining.bodies.items() if body is not None}
+        self.defined = {number: self.defined[number] for number in placement.placed(program, self.defined)}
         self.functions = {number: new for new, number in enumerate([*self.imported, *self.defined])}
         self.tokens = self._distinct_tokens()
         self.variables = self._kept_globals(stack_pointer)
