@@ -34,6 +34,7 @@ from proxy_wasm.build.linker import (
     stream_classes,
 )
 from proxy_wasm.build.linker.adapters import LINKER_MODULE, SYMBOL_MODULE, hostcall_import, signature_text
+from proxy_wasm.build.linker.layouts import BYTES_START, SIZE
 from proxy_wasm.guest.built_in import HEADER_METHODS, LEAVES_MAPS, MAX_CLASSES
 
 APP_MODULE = "proxy_wasm.guest.app"
@@ -47,9 +48,6 @@ _BYTES_OBJECT, _SCRATCH_MEMORY, _MAP_MEMORY = 1, 2, 3
 _SCRATCH_SIZE = 4096
 _MAP_SIZE = 16384
 
-BYTES_START = 16
-"""Where the bytes of a `bytes` object begin (`ob_sval`), behind reference count, type, size and hash."""
-_SIZE_OFFSET = 8
 
 _NONE, _FALSE, _TRUE, _EMPTY_BYTES = 0, 1, 2, 8
 """`Py_CONSTANT_NONE` and its like."""
@@ -153,7 +151,12 @@ def bridge_text(callbacks: Iterable[str], first_slot: int, limits: tuple[int, in
     functions += [
         _start(names, constants),
         _SUPPORT.format(
-            fatal=_fatal_text(constants), bytes_object=_BYTES_OBJECT, scratch=_SCRATCH_MEMORY, map=_MAP_MEMORY
+            fatal=_fatal_text(constants),
+            bytes_object=_BYTES_OBJECT,
+            scratch=_SCRATCH_MEMORY,
+            map=_MAP_MEMORY,
+            bytes_start=BYTES_START,
+            size=SIZE,
         ),
         _ABI_FUNCTIONS,
     ]
@@ -295,8 +298,8 @@ _SUPPORT = """
   (if (i32.and
         (i32.and
           (i32.ne (local.get $object) (i32.const 0))
-          (i32.eq (local.get $start) (i32.add (local.get $object) (i32.const 16))))
-        (i32.eq (local.get $size) (i32.load offset=8 (local.get $object))))
+          (i32.eq (local.get $start) (i32.add (local.get $object) (i32.const {bytes_start}))))
+        (i32.eq (local.get $size) (i32.load offset={size} (local.get $object))))
     (then (return (local.get $object))))
   (local.set $result (call $PyBytes_FromStringAndSize (local.get $start) (local.get $size)))
   (if (local.get $object)

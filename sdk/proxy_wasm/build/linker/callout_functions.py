@@ -8,6 +8,7 @@ is left to `proxy_wasm.callouts`, as are all errors: text that is not printable 
 """
 
 from proxy_wasm.abi.signatures import CoreSignature
+from proxy_wasm.build.linker.layouts import BYTES_START, CLASS, SIZE
 from proxy_wasm.headers import MAX_PAIRS, MAX_SERIALIZED_SIZE
 
 API: dict[str, CoreSignature] = {
@@ -54,7 +55,7 @@ TEXT = f"""
   (block $done
     (br_if $done (i32.ne (local.get $count) (i32.const 5)))
     (local.set $head (i32.load (local.get $arguments)))
-    (local.set $head_size (i32.sub (i32.load offset=8 (local.get $head)) (i32.const {_HEAD_SIZES})))
+    (local.set $head_size (i32.sub (i32.load offset={SIZE} (local.get $head)) (i32.const {_HEAD_SIZES})))
     (local.set $headers (i32.load offset=8 (local.get $arguments)))
     (local.set $names (i32.load offset=12 (local.get $arguments)))
     (br_if $done (i32.eqz (local.tee $path
@@ -69,31 +70,31 @@ TEXT = f"""
     (local.set $total (i32.add (local.get $head_size) (i32.add (local.get $path_size) (i32.const 1))))
     (if (i32.eq (local.get $headers) (global.get $none)) (then (local.set $headers (i32.const 0))))
     (if (local.get $headers) (then
-      (br_if $done (i32.ne (i32.load offset=4 (local.get $headers)) (i32.load offset=4 (local.get $names))))
-      (local.set $pairs (i32.add (local.get $pairs) (i32.load offset=8 (local.get $headers))))
+      (br_if $done (i32.ne (i32.load offset={CLASS} (local.get $headers)) (i32.load offset={CLASS} (local.get $names))))
+      (local.set $pairs (i32.add (local.get $pairs) (i32.load offset={SIZE} (local.get $headers))))
       (i32.store (local.get $frame) (i32.const 0))
       (block $measured
         (loop $next
           (br_if $measured (i32.eqz (call $PyDict_Next (local.get $headers)
             (local.get $frame) (i32.add (local.get $frame) (i32.const 4)) (i32.add (local.get $frame) (i32.const 8)))))
-          (br_if $done (i32.ne (i32.load offset=4 (i32.load offset=4 (local.get $frame))) (i32.load offset=16 (local.get $arguments))))
+          (br_if $done (i32.ne (i32.load offset={CLASS} (i32.load offset=4 (local.get $frame))) (i32.load offset=16 (local.get $arguments))))
           (br_if $done (i32.eqz (local.tee $name (call $PyDict_GetItemWithError (local.get $names) (i32.load offset=4 (local.get $frame))))))
           (br_if $done (i32.eqz (local.tee $value (call $utf8 (i32.load offset=8 (local.get $frame)) (i32.add (local.get $frame) (i32.const 12))))))
           (br_if $done (i32.eqz (call $all_within (local.get $value) (i32.load offset=12 (local.get $frame)) (i32.const 32))))
           (local.set $total (i32.add (i32.add (local.get $total) (i32.const 2))
-            (i32.add (i32.load offset=8 (local.get $name)) (i32.load offset=12 (local.get $frame)))))
+            (i32.add (i32.load offset={SIZE} (local.get $name)) (i32.load offset=12 (local.get $frame)))))
           (br $next)))))
     (local.set $total (i32.add (local.get $total) (i32.add (i32.const 4) (i32.shl (local.get $pairs) (i32.const 3)))))
     (br_if $done (i32.gt_u (local.get $pairs) (i32.const {MAX_PAIRS})))
     (br_if $done (i32.gt_u (local.get $total) (i32.const {MAX_SERIALIZED_SIZE})))
     (br_if $done (i32.eqz (local.tee $result (call $PyBytes_FromStringAndSize (i32.const 0) (local.get $total)))))
-    (local.set $sizes (i32.add (local.get $result) (i32.const 16)))
+    (local.set $sizes (i32.add (local.get $result) (i32.const {BYTES_START})))
     (i32.store (local.get $sizes) (local.get $pairs))
     (local.set $at (i32.add (local.get $sizes) (i32.add (i32.const 4) (i32.shl (local.get $pairs) (i32.const 3)))))
-    (drop (call $memcpy (i32.add (local.get $sizes) (i32.const 4)) (i32.add (local.get $head) (i32.const 16)) (i32.const {_HEAD_SIZES})))
+    (drop (call $memcpy (i32.add (local.get $sizes) (i32.const 4)) (i32.add (local.get $head) (i32.const {BYTES_START})) (i32.const {_HEAD_SIZES})))
     (i32.store offset={4 + _HEAD_SIZES} (local.get $sizes) (local.get $path_size))
     (local.set $sizes (i32.add (local.get $sizes) (i32.const {8 + _HEAD_SIZES})))
-    (drop (call $memcpy (local.get $at) (i32.add (local.get $head) (i32.const {16 + _HEAD_SIZES})) (local.get $head_size)))
+    (drop (call $memcpy (local.get $at) (i32.add (local.get $head) (i32.const {BYTES_START + _HEAD_SIZES})) (local.get $head_size)))
     (local.set $at (call $put (i32.add (local.get $at) (local.get $head_size)) (local.get $path) (local.get $path_size)))
     (br_if $done (i32.eqz (local.get $headers)))
     (i32.store (local.get $frame) (i32.const 0))
@@ -102,10 +103,10 @@ TEXT = f"""
         (local.get $frame) (i32.add (local.get $frame) (i32.const 4)) (i32.add (local.get $frame) (i32.const 8)))))
       (local.set $name (call $PyDict_GetItemWithError (local.get $names) (i32.load offset=4 (local.get $frame))))
       (local.set $value (call $utf8 (i32.load offset=8 (local.get $frame)) (i32.add (local.get $frame) (i32.const 12))))
-      (i32.store (local.get $sizes) (i32.load offset=8 (local.get $name)))
+      (i32.store (local.get $sizes) (i32.load offset={SIZE} (local.get $name)))
       (i32.store offset=4 (local.get $sizes) (i32.load offset=12 (local.get $frame)))
       (local.set $sizes (i32.add (local.get $sizes) (i32.const 8)))
-      (local.set $at (call $put (local.get $at) (i32.add (local.get $name) (i32.const 16)) (i32.load offset=8 (local.get $name))))
+      (local.set $at (call $put (local.get $at) (i32.add (local.get $name) (i32.const {BYTES_START})) (i32.load offset={SIZE} (local.get $name))))
       (local.set $at (call $put (local.get $at) (local.get $value) (i32.load offset=12 (local.get $frame))))
       (br $next)))
   (global.set $stack_pointer (i32.add (local.get $frame) (i32.const 16)))
@@ -113,8 +114,8 @@ TEXT = f"""
 
 (func $status_number (param $object i32) (result i32)
   (local $start i32) (local $size i32) (local $count i32) (local $at i32) (local $end i32) (local $left i64) (local $digit i32) (local $status i32)
-  (local.set $start (i32.add (local.get $object) (i32.const 16)))
-  (local.set $size (i32.load offset=8 (local.get $object)))
+  (local.set $start (i32.add (local.get $object) (i32.const {BYTES_START})))
+  (local.set $size (i32.load offset={SIZE} (local.get $object)))
   (block $unusual
     (br_if $unusual (i32.lt_u (local.get $size) (i32.const 23))) ;; of a map with a status, and nothing else
     (br_if $unusual (i32.eqz (local.tee $count (i32.load (local.get $start)))))

@@ -6,6 +6,7 @@ headers. Arguments that they do not take, and maps that cannot be read, go to th
 
 from proxy_wasm.abi.enums import Status
 from proxy_wasm.abi.signatures import CoreSignature
+from proxy_wasm.build.linker.layouts import BYTES_START, CLASS, SIZE
 from proxy_wasm.fingerprints import END_OF_VALUES, KEY_SIZE
 
 API: dict[str, CoreSignature] = {
@@ -25,8 +26,6 @@ _DEFINITION = 16
 _FURTHER = 512
 """Bytes of values that are in no map, but that the host knows, with four for the size of each."""
 
-_BYTES = 16
-"""Where the bytes of a `bytes` object begin."""
 
 _ROUND = """
     (local.set $v0 (i64.add (local.get $v0) (local.get $v1)))
@@ -131,18 +130,18 @@ def functions_text(definitions: int, utf8: int, surrogateescape: int, buffer_siz
     (block $unusual
       (br_if $unusual (i32.ne (local.get $count) (i32.const 1)))
       (local.set $object (i32.load (local.get $arguments)))
-      (if (i32.eq (i32.load offset=4 (local.get $object)) (global.get $str)) (then
+      (if (i32.eq (i32.load offset={CLASS} (local.get $object)) (global.get $str)) (then
         (if (local.tee $start (call $utf8 (local.get $object) (local.get $frame))) (then
-          (local.set $result (call $siphash (i32.add (local.get $self) (i32.const {_BYTES}))
+          (local.set $result (call $siphash (i32.add (local.get $self) (i32.const {BYTES_START}))
             (local.get $start) (i32.load (local.get $frame))))
           (br $done)))
         (local.set $object (local.tee $encoded (call $PyUnicode_AsEncodedString (local.get $object)
           (i32.const {utf8}) (i32.const {surrogateescape}))))
         (br_if $done (i32.eqz (local.get $encoded)))))
       ;; bytes, as the key is
-      (br_if $unusual (i32.ne (i32.load offset=4 (local.get $object)) (i32.load offset=4 (local.get $self))))
-      (local.set $result (call $siphash (i32.add (local.get $self) (i32.const {_BYTES}))
-        (i32.add (local.get $object) (i32.const {_BYTES})) (i32.load offset=8 (local.get $object))))
+      (br_if $unusual (i32.ne (i32.load offset={CLASS} (local.get $object)) (i32.load offset={CLASS} (local.get $self))))
+      (local.set $result (call $siphash (i32.add (local.get $self) (i32.const {BYTES_START}))
+        (i32.add (local.get $object) (i32.const {BYTES_START})) (i32.load offset={SIZE} (local.get $object))))
       (call $Py_DecRef (local.get $encoded))
       (br $done))
     (local.set $result (call $method (global.get $fingerprint_with)
@@ -173,14 +172,14 @@ def functions_text(definitions: int, utf8: int, surrogateescape: int, buffer_siz
   (block $done
     (block $unusual
       (br_if $unusual (i32.ne (local.get $count) (i32.const 1)))
-      (br_if $unusual (i32.ne (i32.load offset=4 (i32.load (local.get $arguments))) (global.get $headers_class)))
+      (br_if $unusual (i32.ne (i32.load offset={CLASS} (i32.load (local.get $arguments))) (global.get $headers_class)))
       (i32.store offset=4 (local.get $frame) (i32.const 0))
       (if (i32.eqz (call $pairs (i32.load (local.get $arguments)) (local.get $frame))) (then
         (call $release (i32.load offset=4 (local.get $frame)))
         (br $unusual)))
       ;; no value is put twice, and each has eight bytes of sizes in the map: with the ends of all names it takes no more than this
       (local.set $limit (i32.add (i32.const {_FURTHER})
-        (i32.add (i32.load offset=8 (local.get $frame)) (i32.shl (i32.load offset=8 (local.get $self)) (i32.const 2)))))
+        (i32.add (i32.load offset=8 (local.get $frame)) (i32.shl (i32.load offset={SIZE} (local.get $self)) (i32.const 2)))))
       (local.set $further (i32.const {_FURTHER}))
       (local.set $buffer (global.get $scratch))
       (if (i32.gt_u (local.get $limit) (i32.const {buffer_size})) (then
@@ -188,7 +187,7 @@ def functions_text(definitions: int, utf8: int, surrogateescape: int, buffer_siz
           (call $release (i32.load offset=4 (local.get $frame)))
           (br $unusual)))))
       (local.set $put (local.get $buffer))
-      (local.set $name (i32.add (local.get $self) (i32.const {_BYTES + KEY_SIZE})))
+      (local.set $name (i32.add (local.get $self) (i32.const {BYTES_START + KEY_SIZE})))
       (block $failed
         (block $put_all
           (loop $names
@@ -231,7 +230,7 @@ def functions_text(definitions: int, utf8: int, surrogateescape: int, buffer_siz
             (local.set $put (i32.add (local.get $put) (i32.const 4)))
             (local.set $name (i32.add (local.get $name) (local.get $name_size)))
             (br $names)))
-        (local.set $result (call $siphash (i32.add (local.get $self) (i32.const {_BYTES}))
+        (local.set $result (call $siphash (i32.add (local.get $self) (i32.const {BYTES_START}))
           (local.get $buffer) (i32.sub (local.get $put) (local.get $buffer))))
         (local.set $limit (i32.const 0)))
       (call $release (i32.load offset=4 (local.get $frame)))

@@ -12,14 +12,31 @@ is read from there. One that is not is asked for, as hosts know some headers by 
 
 Whatever is not as usual is left to the method, with the same arguments: keys that are bytes, text that is not UTF-8, what may not be in a header, any
 answer of the host's but OK and, where a header is read, NOT_FOUND. So messages and exceptions are the method's alone.
-
-Source: CPython 3.14, Include/cpython/unicodeobject.h, listobject.h, tupleobject.h, object.h for the structures.
 """
 
 import re
 
 from proxy_wasm.abi.enums import Status
 from proxy_wasm.abi.signatures import CoreSignature
+from proxy_wasm.build.linker.layouts import (
+    ASCII,
+    ASSIGN,
+    BYTES_START,
+    CLASS,
+    CONTAINS,
+    DIGIT,
+    LIST_ITEMS,
+    MAPPING,
+    NEW_ASCII,
+    SEQUENCE,
+    SIZE,
+    SUBSCRIPT,
+    TEXT_HASH,
+    TEXT_LENGTH,
+    TEXT_START,
+    TEXT_STATE,
+    TUPLE_MEMBERS,
+)
 from proxy_wasm.guest.built_in import HEADER_METHODS
 
 API: dict[str, CoreSignature] = {
@@ -45,17 +62,6 @@ FUNCTIONS = ("header_method", "serve_headers")
 """Built-in functions for the guest."""
 SLOT_FUNCTIONS = ("headers_subscript", "headers_assign", "headers_contain")
 """What stands in a class's table slots; the table has them in this order."""
-
-_LENGTH, _HASH, _STATE, _TEXT = 8, 12, 16, 20
-"""Of a `str` of ASCII: `length`, `hash`, `state`, and its characters."""
-_ASCII, _NEW_ASCII = 0b1100000, 0b1100100
-"""Of its state: the bits `ascii` and `compact`; and those of a string that is not interned, of one byte for each character."""
-_DIGIT = 12
-"""Of the value of a small `int`."""
-_MEMBERS, _ITEMS = 16, 12
-"""Of a tuple's members, and of a list's pointer to its own."""
-_SEQUENCE, _MAPPING, _CONTAINS, _SUBSCRIPT, _ASSIGN = 52, 56, 28, 4, 8
-"""Of `tp_as_sequence` and `tp_as_mapping` in a class, of `sq_contains` in the first of them and of `mp_subscript` and `mp_ass_subscript` in the second."""
 
 
 def functions_text(
@@ -149,12 +155,12 @@ _SUPPORT = f"""
   (global.set $offset_map_type (call $PyLong_AsUnsignedLong (i32.load offset=4 (local.get $arguments))))
   (global.set $str (i32.load offset=8 (local.get $arguments)))
   (global.set $key_error (i32.load offset=12 (local.get $arguments)))
-  (local.set $mapping (i32.load offset={_MAPPING} (i32.load (local.get $arguments))))
+  (local.set $mapping (i32.load offset={MAPPING} (i32.load (local.get $arguments))))
   (global.set $delete (i32.load offset=16 (local.get $arguments)))
   (call $Py_IncRef (global.get $delete))
-  (i32.store offset={_SUBSCRIPT} (local.get $mapping) (i32.const HEADERS_SUBSCRIPT))
-  (i32.store offset={_ASSIGN} (local.get $mapping) (i32.const HEADERS_ASSIGN))
-  (i32.store offset={_CONTAINS} (i32.load offset={_SEQUENCE} (i32.load (local.get $arguments))) (i32.const HEADERS_CONTAIN))
+  (i32.store offset={SUBSCRIPT} (local.get $mapping) (i32.const HEADERS_SUBSCRIPT))
+  (i32.store offset={ASSIGN} (local.get $mapping) (i32.const HEADERS_ASSIGN))
+  (i32.store offset={CONTAINS} (i32.load offset={SEQUENCE} (i32.load (local.get $arguments))) (i32.const HEADERS_CONTAIN))
   (global.get $none))
 
 (func $text (param $start i32) (param $size i32) (result i32)
@@ -162,31 +168,31 @@ _SUPPORT = f"""
   (local $text i32) (local $at i32) (local $last i32) (local $octets i64)
   (block $unusual
     (br_if $unusual (i32.gt_u (i32.sub (local.get $size) (i32.const 2)) (i32.const {_LONGEST_COPIED})))
-    (br_if $unusual (i32.eqz (local.tee $text (call $allocate (i32.add (local.get $size) (i32.const {_TEXT + 1}))))))
+    (br_if $unusual (i32.eqz (local.tee $text (call $allocate (i32.add (local.get $size) (i32.const {TEXT_START + 1}))))))
     (block $other
       (if (i32.lt_u (local.get $size) (i32.const 8))
         (then
           (loop $next
             (local.set $last (i32.load8_u (i32.add (local.get $start) (local.get $at))))
             (br_if $other (i32.ge_u (local.get $last) (i32.const 0x80)))
-            (i32.store8 offset={_TEXT} (i32.add (local.get $text) (local.get $at)) (local.get $last))
+            (i32.store8 offset={TEXT_START} (i32.add (local.get $text) (local.get $at)) (local.get $last))
             (br_if $next (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 1))) (local.get $size)))))
         (else
           (local.set $last (i32.sub (local.get $size) (i32.const 8)))
           (loop $next
             (local.set $octets (i64.load align=1 (i32.add (local.get $start) (local.get $at))))
             (br_if $other (i64.ne (i64.and (local.get $octets) (i64.const 0x8080808080808080)) (i64.const 0)))
-            (i64.store offset={_TEXT} align=1 (i32.add (local.get $text) (local.get $at)) (local.get $octets))
+            (i64.store offset={TEXT_START} align=1 (i32.add (local.get $text) (local.get $at)) (local.get $octets))
             (br_if $next (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 8))) (local.get $last))))
           (local.set $octets (i64.load align=1 (i32.add (local.get $start) (local.get $last))))
           (br_if $other (i64.ne (i64.and (local.get $octets) (i64.const 0x8080808080808080)) (i64.const 0)))
-          (i64.store offset={_TEXT} align=1 (i32.add (local.get $text) (local.get $last)) (local.get $octets))))
-      (i32.store8 offset={_TEXT} (i32.add (local.get $text) (local.get $size)) (i32.const 0))
+          (i64.store offset={TEXT_START} align=1 (i32.add (local.get $text) (local.get $last)) (local.get $octets))))
+      (i32.store8 offset={TEXT_START} (i32.add (local.get $text) (local.get $size)) (i32.const 0))
       (i32.store (local.get $text) (i32.const 1))
-      (i32.store offset=4 (local.get $text) (global.get $str))
-      (i32.store offset={_LENGTH} (local.get $text) (local.get $size))
-      (i32.store offset={_HASH} (local.get $text) (i32.const -1))
-      (i32.store offset={_STATE} (local.get $text) (i32.const {_NEW_ASCII}))
+      (i32.store offset={CLASS} (local.get $text) (global.get $str))
+      (i32.store offset={TEXT_LENGTH} (local.get $text) (local.get $size))
+      (i32.store offset={TEXT_HASH} (local.get $text) (i32.const -1))
+      (i32.store offset={TEXT_STATE} (local.get $text) (i32.const {NEW_ASCII}))
       (return (local.get $text)))
     (call $release_block (local.get $text)))
   (call $PyUnicode_DecodeUTF8 (local.get $start) (local.get $size) (i32.const SURROGATEESCAPE)))
@@ -219,7 +225,7 @@ _SUPPORT = f"""
     ;; only ASCII is kept: its UTF-8 is there without a second copy
     (br_if $done (i32.eqz (local.get $result)))
     (br_if $done (i32.eqz (call $utf8 (local.get $result) (local.get $frame))))
-    (br_if $done (i32.ne (i32.load offset=8 (local.get $result)) (local.get $size)))
+    (br_if $done (i32.ne (i32.load offset={TEXT_LENGTH} (local.get $result)) (local.get $size)))
     (call $Py_IncRef (local.get $result))
     (local.set $at (i32.load (local.get $hash)))
     (i32.store (local.get $hash) (local.get $result))
@@ -237,7 +243,7 @@ _SUPPORT = f"""
   (call $text (local.get $start) (local.get $size)))
 
 (func $map_type (param $self i32) (result i32)
-  (i32.load offset={_DIGIT} (i32.load (i32.add (local.get $self) (global.get $offset_map_type)))))
+  (i32.load offset={DIGIT} (i32.load (i32.add (local.get $self) (global.get $offset_map_type)))))
 
 (func $method (param $method i32) (param $self i32) (param $arguments i32) (param $count i32) (param $names i32) (result i32)
   ;; what the method makes of it; the last of the arguments have names, or 0
@@ -254,20 +260,20 @@ _SUPPORT = f"""
   ;; the address of a string's UTF-8, its size written to the address $size; 0 where it has none
   (local $start i32)
   (if (i32.and
-        (i32.eq (i32.load offset=4 (local.get $object)) (global.get $str))
-        (i32.eq (i32.and (i32.load offset={_STATE} (local.get $object)) (i32.const {_ASCII})) (i32.const {_ASCII})))
+        (i32.eq (i32.load offset={CLASS} (local.get $object)) (global.get $str))
+        (i32.eq (i32.and (i32.load offset={TEXT_STATE} (local.get $object)) (i32.const {ASCII})) (i32.const {ASCII})))
     (then
-      (i32.store (local.get $size) (i32.load offset={_LENGTH} (local.get $object)))
-      (return (i32.add (local.get $object) (i32.const {_TEXT})))))
+      (i32.store (local.get $size) (i32.load offset={TEXT_LENGTH} (local.get $object)))
+      (return (i32.add (local.get $object) (i32.const {TEXT_START})))))
   (local.set $start (call $PyUnicode_AsUTF8AndSize (local.get $object) (local.get $size)))
   (if (i32.eqz (local.get $start)) (then (call $PyErr_Clear)))
   (local.get $start))
 
 (func $octets (param $object i32) (param $size i32) (result i32)
   ;; the same of a string or of bytes
-  (if (i32.eq (i32.load offset=4 (local.get $object)) (i32.load offset=4 (global.get $empty))) (then
-    (i32.store (local.get $size) (i32.load offset=8 (local.get $object)))
-    (return (i32.add (local.get $object) (i32.const 16)))))
+  (if (i32.eq (i32.load offset={CLASS} (local.get $object)) (i32.load offset={CLASS} (global.get $empty))) (then
+    (i32.store (local.get $size) (i32.load offset={SIZE} (local.get $object)))
+    (return (i32.add (local.get $object) (i32.const {BYTES_START})))))
   (call $utf8 (local.get $object) (local.get $size)))
 
 (func $splits (param $start i32) (param $size i32) (result i32)
@@ -376,9 +382,9 @@ _SUPPORT = f"""
   (if (i32.eqz (local.get $tuple)) (then (return (i32.const 0))))
   (block $short
     (br_if $short (i32.eqz (local.tee $member (call $name_text (local.get $name) (local.get $name_size)))))
-    (i32.store offset={_MEMBERS} (local.get $tuple) (local.get $member))
+    (i32.store offset={TUPLE_MEMBERS} (local.get $tuple) (local.get $member))
     (br_if $short (i32.eqz (local.tee $member (call $text (local.get $value) (local.get $value_size)))))
-    (i32.store offset={_MEMBERS + 4} (local.get $tuple) (local.get $member))
+    (i32.store offset={TUPLE_MEMBERS + 4} (local.get $tuple) (local.get $member))
     (return (local.get $tuple)))
   (call $Py_DecRef (local.get $tuple))
   (i32.const 0))
@@ -497,7 +503,7 @@ _MULTI_ITEMS = f"""
             (i32.load offset=4 align=1 (local.get $sizes))))
           (if (i32.eqz (local.get $member)) (then
             (call $Py_DecRef (local.get $result)) (local.set $result (i32.const 0)) (br $over)))
-          (i32.store (i32.add (i32.load offset={_ITEMS} (local.get $result)) (i32.shl (local.get $index) (i32.const 2))) (local.get $member))
+          (i32.store (i32.add (i32.load offset={LIST_ITEMS} (local.get $result)) (i32.shl (local.get $index) (i32.const 2))) (local.get $member))
           (local.set $at (i32.add (local.get $at)
             (i32.add (i32.const 2) (i32.add (i32.load align=1 (local.get $sizes)) (i32.load offset=4 align=1 (local.get $sizes))))))
           (local.set $sizes (i32.add (local.get $sizes) (i32.const 8)))
@@ -535,7 +541,7 @@ _GETALL = f"""
                     (i32.load offset=4 align=1 (local.get $sizes))))
                   (if (i32.eqz (local.get $member)) (then
                     (call $Py_DecRef (local.get $result)) (local.set $result (i32.const 0)) (br $failed)))
-                  (i32.store (i32.add (i32.load offset={_ITEMS} (local.get $result)) (i32.shl (local.get $index) (i32.const 2))) (local.get $member))))
+                  (i32.store (i32.add (i32.load offset={LIST_ITEMS} (local.get $result)) (i32.shl (local.get $index) (i32.const 2))) (local.get $member))))
                 (local.set $index (i32.add (local.get $index) (i32.const 1)))))))
             (local.set $at (i32.add (local.get $at)
               (i32.add (i32.const 2) (i32.add (i32.load align=1 (local.get $sizes)) (i32.load offset=4 align=1 (local.get $sizes))))))

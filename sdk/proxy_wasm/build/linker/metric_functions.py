@@ -4,6 +4,7 @@
 """
 
 from proxy_wasm.abi.signatures import CoreSignature
+from proxy_wasm.build.linker.layouts import CLASS
 
 API: dict[str, CoreSignature] = {
     "PyDescr_NewMethod": CoreSignature(("i32", "i32"), ("i32",)),
@@ -38,7 +39,7 @@ def functions_text(definition: int, hostcall: int) -> str:
       (local.set $value (i64.const 1))
       (if (local.get $count) (then
         (br_if $unusual (i32.ne (local.get $count) (i32.const 1)))
-        (br_if $unusual (i32.ne (i32.load offset=4 (i32.load (local.get $arguments))) (i32.load offset=4 (global.get $zero))))
+        (br_if $unusual (i32.ne (i32.load offset={CLASS} (i32.load (local.get $arguments))) (i32.load offset={CLASS} (global.get $zero))))
         (local.set $value (call $PyLong_AsLongLong (i32.load (local.get $arguments))))
         (if (i64.le_s (local.get $value) (i64.const 0)) (then
           (call $PyErr_Clear)

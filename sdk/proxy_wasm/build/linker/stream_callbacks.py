@@ -21,7 +21,8 @@ seen for which an end may matter (`Host.ends_matter`), `on_done` does not even l
 
 from proxy_wasm.abi.signatures import CoreSignature
 from proxy_wasm.build.linker import stream_classes, stream_table
-from proxy_wasm.build.linker.stream_classes import SPARE, WEAK_REFERENCES, slot, slot_address
+from proxy_wasm.build.linker.layouts import SIZE, WEAK_REFERENCES
+from proxy_wasm.build.linker.stream_classes import SPARE, slot, slot_address
 from proxy_wasm.guest.built_in import HAS_OBSERVED_END, HAS_ON_DONE, HAS_ON_LOG, HAS_VALUES, IS_MADE_PLAINLY
 
 API: dict[str, CoreSignature] = {
@@ -184,7 +185,7 @@ _FUNCTIONS = f"""
   ;; whether the state is 0 and nothing was woken
   (i32.and
     (i32.eq {slot("state")} (global.get $zero))
-    (i32.eqz (i32.load offset=8 (global.get $served_ready)))))
+    (i32.eqz (i32.load offset={SIZE} (global.get $served_ready)))))
 
 (func $stream_created (param $context_id i32) (param $parent_id i32) (result i32)
   (local $frame i32) (local $result i32) (local $entry i32) (local $id i32) (local $stream i32) (local $error i32)
@@ -332,13 +333,13 @@ _FUNCTIONS = f"""
   (if (i32.eqz (global.get $classes)) (then (return (i32.const 0))))
   (if (i32.and
         (i32.and
-          (i32.eq (i32.load offset=8 (global.get $served_plugins)) (i32.const 1))
+          (i32.eq (i32.load offset={SIZE} (global.get $served_plugins)) (i32.const 1))
           (i32.ne (i32.load (global.get $entries)) (local.get $context_id)))
         (i32.and
           (i32.eqz (i32.and (global.get $flags) (i32.const {HAS_ON_DONE})))
           (i32.and
             (i32.eq (i32.load (i32.add (global.get $served_host) (global.get $offset_host_ends_matter))) (global.get $false))
-            (i32.eqz (i32.load offset=8 (global.get $served_ready))))))
+            (i32.eqz (i32.load offset={SIZE} (global.get $served_ready))))))
     (then (return (i32.const 1))))
   (if (i32.eqz (local.tee $entry (call $stream_entry (local.get $context_id)))) (then (return (i32.const 0))))
   (if (i32.and (i32.load offset=12 (local.get $entry)) (i32.const {HAS_ON_DONE})) (then (return (i32.const 0))))

@@ -3,12 +3,18 @@
 A class is registered for one plugin context. Where `http_context` does nothing but call the class, and the class makes its objects as `HttpContext` does, they
 are made here. The functions behind the methods are looked up once for each version that CPython gives a class: whatever changes the class, or a base of it,
 changes the version. And an object's own attributes can hide a method only if they have its name: objects of a class share the names of their attributes.
-
-Source: CPython 3.14, Include/cpython/object.h (`PyTypeObject`, `PyHeapTypeObject`), Include/internal/pycore_dict.h (`PyDictKeysObject`, `PyDictValues`),
-Include/internal/pycore_object.h (what stands before an object).
 """
 
 from proxy_wasm.abi.signatures import CoreSignature
+from proxy_wasm.build.linker.layouts import (
+    BASIC_SIZE,
+    DICTIONARY,
+    INDEX_SIZE,
+    INDICES,
+    KEY_COUNT,
+    SHARED_KEYS,
+    VERSION_TAG,
+)
 from proxy_wasm.guest.built_in import HAS_NO_DICTIONARY, HAS_VALUES, IS_MADE_PLAINLY, MAX_CLASSES
 
 API: dict[str, CoreSignature] = {
@@ -30,13 +36,6 @@ _PLUGIN_VERSION, _CLASS_VERSION, _KNOWN = 56, 60, 64
 the class its methods were looked up, and those for each phase; the dictionary and the name by which `http_context` finds the class; the versions
 of plugin's class and class when they were registered; how many names of attributes its objects had when the methods were looked up."""
 ENTRY_WORDS = _ENTRY // 4
-
-_VERSION_TAG, _BASIC_SIZE, _SHARED_KEYS = 192, 16, 440
-"""Of `tp_version_tag`, `tp_basicsize` and `ht_cached_keys` in a class."""
-_KEY_COUNT, _INDEX_SIZE, _INDICES = 16, 5, 20
-"""Of `dk_nentries`, `dk_log2_index_bytes` and `dk_indices` in the keys that a class's objects share; behind their indices come entries of key and value."""
-_DICTIONARY, WEAK_REFERENCES = 12, 16
-"""How far before an object the pointers to its dictionary and to its weak references are."""
 
 
 def slot_address(name: str) -> str:
@@ -89,7 +88,7 @@ _FUNCTIONS = f"""
 (func $version (param $class i32) (result i32)
   ;; a number that no class had before since it, or a base of it, was last changed; 0 where there are no more such numbers
   (drop (call $PyUnstable_Type_AssignVersionTag (local.get $class)))
-  (i32.load offset={_VERSION_TAG} (local.get $class)))
+  (i32.load offset={VERSION_TAG} (local.get $class)))
 
 (func $forget (param $self i32) (param $arguments i32) (param $count i32) (result i32)
   ;; (plugin context's number,): every class of that plugin. The last entry takes the place of each that goes.
@@ -151,14 +150,14 @@ _FUNCTIONS = f"""
   (local.set $class (i32.load offset=8 (local.get $entry)))
   (i32.store offset={_METHODS_VERSION} (local.get $entry) (call $version (local.get $class)))
   (if (i32.and (i32.load offset=12 (local.get $entry)) (i32.const {HAS_VALUES})) (then
-    (i32.store offset={_KNOWN} (local.get $entry) (i32.load offset={_KEY_COUNT} (i32.load offset={_SHARED_KEYS} (local.get $class))))))
+    (i32.store offset={_KNOWN} (local.get $entry) (i32.load offset={KEY_COUNT} (i32.load offset={SHARED_KEYS} (local.get $class))))))
   LOOK_UPS)
 
 (func $looked_up (param $entry i32) (param $name i32) (result i32)
   (local $method i32) (local $at i32) (local $end i32)
-  (if (i32.load offset={_KNOWN} (local.get $entry)) (then (local.set $at (i32.load offset={_SHARED_KEYS} (i32.load offset=8 (local.get $entry))))))
+  (if (i32.load offset={_KNOWN} (local.get $entry)) (then (local.set $at (i32.load offset={SHARED_KEYS} (i32.load offset=8 (local.get $entry))))))
   (local.set $at (i32.add (local.get $at)
-    (i32.add (i32.const {_INDICES}) (i32.shl (i32.const 1) (i32.load8_u offset={_INDEX_SIZE} (local.get $at))))))
+    (i32.add (i32.const {INDICES}) (i32.shl (i32.const 1) (i32.load8_u offset={INDEX_SIZE} (local.get $at))))))
   (local.set $end (i32.add (local.get $at) (i32.shl (i32.load offset={_KNOWN} (local.get $entry)) (i32.const 3))))
   (block $over
     (loop $next
@@ -175,8 +174,8 @@ _FUNCTIONS = f"""
   ;; where an object's own attributes are: one byte for how many there is room for, how many there are, and two that tell that they are here; 0 if elsewhere
   (local $values i32)
   (if (i32.eqz (i32.and (i32.load offset=12 (local.get $entry)) (i32.const {HAS_VALUES}))) (then (return (i32.const 0))))
-  (if (i32.load (i32.sub (local.get $stream) (i32.const {_DICTIONARY}))) (then (return (i32.const 0))))
-  (local.set $values (i32.add (local.get $stream) (i32.load offset={_BASIC_SIZE} (i32.load offset=8 (local.get $entry)))))
+  (if (i32.load (i32.sub (local.get $stream) (i32.const {DICTIONARY}))) (then (return (i32.const 0))))
+  (local.set $values (i32.add (local.get $stream) (i32.load offset={BASIC_SIZE} (i32.load offset=8 (local.get $entry)))))
   (select (local.get $values) (i32.const 0) (i32.load8_u offset=3 (local.get $values))))
 
 (func $known_method (param $entry i32) (param $stream i32) (param $phase i32) (result i32)
@@ -186,12 +185,12 @@ _FUNCTIONS = f"""
     (if (i32.eqz (local.tee $values (call $values (local.get $entry) (local.get $stream)))) (then (return (i32.const 0))))))
   (if (i32.ne
         (i32.load offset={_METHODS_VERSION} (local.get $entry))
-        (i32.load offset={_VERSION_TAG} (i32.load offset=8 (local.get $entry))))
+        (i32.load offset={VERSION_TAG} (i32.load offset=8 (local.get $entry))))
     (then (call $look_up (local.get $entry))))
   (if (i32.eqz (i32.load offset={_METHODS_VERSION} (local.get $entry))) (then (return (i32.const 0))))
   (if (i32.and (i32.ne (local.get $values) (i32.const 0)) (i32.ne (i32.load8_u offset=1 (local.get $values)) (i32.const 0))) (then
     (if (i32.ne
-          (i32.load offset={_KEY_COUNT} (i32.load offset={_SHARED_KEYS} (i32.load offset=8 (local.get $entry))))
+          (i32.load offset={KEY_COUNT} (i32.load offset={SHARED_KEYS} (i32.load offset=8 (local.get $entry))))
           (i32.load offset={_KNOWN} (local.get $entry)))
       (then (call $look_up (local.get $entry))))))
   (i32.load offset={_METHODS - 4} (i32.add (local.get $entry) (i32.shl (local.get $phase) (i32.const 2)))))
@@ -217,11 +216,11 @@ _FUNCTIONS = f"""
   ;; whether `http_context` would still do nothing but call the class, and that nothing but what its base does
   (if (i32.eqz (i32.and (i32.load offset=12 (local.get $entry)) (i32.const {IS_MADE_PLAINLY}))) (then (return (i32.const 0))))
   (if (i32.ne
-        (i32.load offset={_VERSION_TAG} (i32.load offset=4 (i32.load offset=4 (local.get $entry))))
+        (i32.load offset={VERSION_TAG} (i32.load offset=4 (i32.load offset=4 (local.get $entry))))
         (i32.load offset={_PLUGIN_VERSION} (local.get $entry)))
     (then (return (i32.const 0))))
   (if (i32.ne
-        (i32.load offset={_VERSION_TAG} (i32.load offset=8 (local.get $entry)))
+        (i32.load offset={VERSION_TAG} (i32.load offset=8 (local.get $entry)))
         (i32.load offset={_CLASS_VERSION} (local.get $entry)))
     (then (return (i32.const 0))))
   (i32.eq
