@@ -26,8 +26,8 @@ from proxy_wasm.bench.errors import BenchError
 from proxy_wasm.build import BuildError
 from proxy_wasm.envoy import EnvoyError
 
-START, REQUESTS, STREAMS, HEADERS = "start", "requests", "streams", "headers"
-PARTS = (*WORKS, START, REQUESTS, STREAMS, HEADERS)
+START, REQUESTS, STREAMS, HEADERS, PATHS = "start", "requests", "streams", "headers", "paths"
+PARTS = (*WORKS, START, REQUESTS, STREAMS, HEADERS, PATHS)
 
 
 def main() -> int:
@@ -110,6 +110,7 @@ def _measure(arguments: argparse.Namespace) -> Results:
             (REQUESTS, flatness.WORK, flatness.over_requests, (NONE, PYTHON)),
             (STREAMS, flatness.WORK, flatness.over_streams, (NONE, PYTHON)),
             (HEADERS, flatness.WORK, flatness.over_headers, (NONE, PYTHON, GO)),
+            (PATHS, flatness.PATHS_WORK, flatness.over_paths, (NONE, PYTHON, LUA, GO)),
         ):
             if part in parts:
                 able = [name for name in those if name in peers and rounds.is_built(found, modules, name, work)]

@@ -1,4 +1,4 @@
-"""Whether a request costs the same after many others, beside many open streams, and in proportion to its headers."""
+"""Whether a request costs the same after many others, beside many open streams, and in proportion to its headers; and what it costs that a filter remembers requests."""
 
 import itertools
 import socket
@@ -21,6 +21,9 @@ Progress = Callable[[str], None]
 WORK = WORKS["header_edit"]
 HEADER_COUNTS = (1, 2, 4, 8, 16, 24, 32, 48)
 STREAM_COUNTS = (1, 10, 100, 1000)
+PATHS_WORK = WORKS["basic_auth"]
+PATH_COUNTS = (1, 100, 1000, 4000)
+"""The last is far more than basic_auth remembers, so that it judges each request anew."""
 FIRST = (1, 10, 100, 1000)
 """Numbers of requests after which the first costs are told."""
 STEPS = 10
@@ -71,7 +74,7 @@ def over_streams(results: Results, scene: Scene, modules: Modules, peers: Sequen
             for count in STREAM_COUNTS:
                 for proxy, curve in _rotated(list(zip(proxies, curves, strict=True)), number):
                     with _open_streams(proxy, count):
-                        curve.cpu.setdefault(count, []).append(proxy.cost(WORK.name, WORK.wire, seconds)[0])
+                        curve.cpu.setdefault(count, []).append(proxy.cost(WORK.name, [WORK.wire], seconds)[0])
                         curve.resident.setdefault(count, proxy.resident_bytes)
     results.curves += curves
 
@@ -113,8 +116,29 @@ def over_headers(results: Results, scene: Scene, modules: Modules, peers: Sequen
             progress(f"numbers of headers, round {number + 1} of {rounds}")
             for count, wire in wires.items():
                 for proxy, curve in _rotated(list(zip(proxies, curves, strict=True)), number):
-                    curve.cpu.setdefault(count, []).append(proxy.cost(WORK.name, wire, seconds)[0])
+                    curve.cpu.setdefault(count, []).append(proxy.cost(WORK.name, [wire], seconds)[0])
     results.curves += curves
+
+
+def over_paths(results: Results, scene: Scene, modules: Modules, peers: Sequence[str], progress: Progress) -> None:
+    """What basic_auth costs when requests for so many paths come in turn."""
+    rounds, seconds = results.options["rounds"], results.options["seconds"]
+    curves = [Curve("paths", peer) for peer in peers]
+    wires = {count: [_with_path(number) for number in range(count)] for count in PATH_COUNTS}
+    with ExitStack() as stack:
+        proxies = [stack.enter_context(scene.proxy(PEERS[peer], [PATHS_WORK], modules)) for peer in peers]
+        for proxy in proxies:
+            scene.check(proxy, PATHS_WORK)
+        for number in range(rounds):
+            progress(f"numbers of paths, round {number + 1} of {rounds}")
+            for count, those in wires.items():
+                for proxy, curve in _rotated(list(zip(proxies, curves, strict=True)), number):
+                    curve.cpu.setdefault(count, []).append(proxy.cost(PATHS_WORK.name, those, seconds)[0])
+    results.curves += curves
+
+
+def _with_path(number: int) -> Wire:
+    return Wire(encode_request("GET", f"/catalog/items/{number:05}?page=2", HEADERS), 200)
 
 
 def _with_headers(count: int) -> Wire:

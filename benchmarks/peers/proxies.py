@@ -73,17 +73,17 @@ class Proxy:
     def _pids(self) -> list[int]:
         return [self.envoy.pid] if self.server is None else [self.envoy.pid, self.server]
 
-    def cost(self, work: str, wire: Wire, seconds: float) -> tuple[float, float]:
-        """Seconds of CPU time for each request to a work's listener, and how many a second there were, under full load.
+    def cost(self, work: str, wires: Sequence[Wire], seconds: float) -> tuple[float, float]:
+        """Seconds of CPU time for each request to a work's listener, and how many a second there were, under full load; one after the other is sent.
 
         Raises `WorkFailed` where a request is not answered with 200.
         """
         address = self.addresses[work]
         before = self.cpu_seconds
-        if len(wire.data) > _LARGE:
-            done = _whole(address, wire, seconds)
+        if len(wires[0].data) > _LARGE:
+            done = _whole(address, wires[0], seconds)
         else:
-            done = load.timed(address, [wire], seconds, connections=CONNECTIONS)
+            done = load.timed(address, wires, seconds, connections=CONNECTIONS)
         cpu = self.cpu_seconds - before
         if done.refused or not done.requests:
             raise WorkFailed(f"{self.peer.title}, {work}: {done.refused} of {done.requests} requests were refused")

@@ -58,7 +58,7 @@ class Size:
 
 @dataclass(slots=True)
 class Curve:
-    """What a request costs one peer as something grows: `requests`, `streams` or `headers`."""
+    """What a request costs one peer as something grows: `requests`, `streams`, `headers` or `paths`."""
 
     kind: str
     peer: str

@@ -83,7 +83,7 @@ def _measure_round(cells: list[tuple[Proxy, Cell]], number: int, seconds: float,
 
 
 def _sample(proxy: Proxy, work: Work, seconds: float, rate: float) -> _Sample:
-    cpu, requests = proxy.cost(work.name, work.wire, seconds)
+    cpu, requests = proxy.cost(work.name, [work.wire], seconds)
     times = latencies(proxy.addresses[work.name], work.wire, rate * work.share_of_rate, seconds)
     proxy.raise_failures(work.name)
     return _Sample(cpu, requests, times)

@@ -48,6 +48,7 @@ CURVES = {
     "requests": "requests: CPU of a request after so many, and memory",
     "streams": "streams: added CPU of a request beside so many open streams, and memory",
     "headers": "headers: added CPU of a request by the number of its headers",
+    "paths": "paths: added CPU of a request of basic_auth where so many paths come in turn",
 }
 
 
