@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from basic_auth_config import Rule, Settings, host_of, split_credentials
-from basic_auth_memory import Memory
+from basic_auth_memory import UNKNOWN, Memory
 from basic_auth_paths import LONGEST_PATH, readings
 
 from proxy_wasm import Action, Headers, HttpContext, PluginContext
@@ -37,9 +37,8 @@ class BasicAuthStream(HttpContext[BasicAuth]):
         settings = plugin.settings
         memory = plugin.memory
         request = memory.request(headers)
-        try:
-            username = memory.decisions[request]
-        except KeyError:
+        username = memory.decisions.get(request, UNKNOWN)
+        if username == UNKNOWN:
             try:
                 username = decide(settings, memory, headers)
             except Denied as denied:
@@ -74,43 +73,34 @@ class Denied(Exception):  # noqa: N818 - a decision, not an error
 
 def decide(settings: Settings, memory: Memory, headers: Headers) -> str | None:
     """The name of the request's user, `None` where no rule applies to it; raises `Denied`."""
-    authorization = headers.getall("authorization")
-    rules = matching_rules(settings, memory, headers)
+    authorization = headers.getall(
+        "authorization"
+    )  # first, as it brings all headers: reading the next takes no hostcall
+    rules = matching_rules(settings, headers)
     return authenticate(rules, memory, authorization) if rules else None
 
 
-def matching_rules(settings: Settings, memory: Memory, headers: Headers) -> Sequence[Rule]:
+def matching_rules(settings: Settings, headers: Headers) -> Sequence[Rule]:
     """The rules that must accept the request; raises `Denied` where that cannot be told."""
     method = headers.get(":method", "")
-    authority = headers.get(":authority", "")
-    path = headers.path()
-    try:
-        return memory.rules[method][authority][path]
-    except KeyError:
-        rules = judge(settings, method, authority, path)
-        memory.remember_rules(method, authority, path, rules)
-        return rules
-
-
-def judge(settings: Settings, method: str, authority: str, path: str) -> tuple[Rule, ...]:
-    """`matching_rules` for a place that is not remembered."""
     if not method and settings.rules:
         msg = "Its method cannot be judged."
         raise Denied(msg)
-    candidates = settings.rules.get(method.upper(), ()) if method else ()
+    candidates: Sequence[Rule] = settings.rules.get(method.upper(), ())
     if not candidates:
         return ()
-    host = host_of(authority)
-    candidates = [rule for rule in candidates if rule.hosts is None or host is None or host in rule.hosts]
-    if not candidates:
-        return ()
-    has_regex = any(rule.has_regex for rule in candidates)
-    paths = readings(path, LONGEST_PATH_FOR_REGEX if has_regex else LONGEST_PATH)
+    host = host_of(headers.get(":authority", "")) if settings.names_hosts else None
+    if host is not None:
+        candidates = [rule for rule in candidates if rule.hosts is None or host in rule.hosts]
+        if not candidates:
+            return ()
+    has_regex = settings.has_regex and any(rule.has_regex for rule in candidates)
+    paths = readings(headers.path(), LONGEST_PATH_FOR_REGEX if has_regex else LONGEST_PATH)
     if not paths:
         msg = "Its path cannot be judged."
         raise Denied(msg)
-    rules = tuple(rule for rule in candidates if rule.matches_path(paths))
-    if host is None and any(rule.hosts for rule in rules):
+    rules = tuple([rule for rule in candidates if rule.matches_path(paths)])
+    if settings.names_hosts and host is None and any(rule.hosts for rule in rules):
         msg = "Its host cannot be judged."
         raise Denied(msg)
     return rules

@@ -3,7 +3,7 @@
 import base64
 
 import pytest
-from basic_auth_memory import LONGEST_PLACE, MOST_ACCEPTED, MOST_DECISIONS, MOST_PLACES, Memory
+from basic_auth_memory import MOST_ACCEPTED, MOST_DECISIONS, Memory
 
 from proxy_wasm.testing import Proxy, StartProxy
 
@@ -94,19 +94,19 @@ def test_what_is_full_begins_anew() -> None:
     for number in range(MOST_DECISIONS + 1):
         memory.remember_decision(f"{number}", "alice")
     assert memory.decisions == {f"{MOST_DECISIONS}": "alice"}
-    for number in range(MOST_PLACES + 1):
-        memory.remember_rules("GET", "h", f"/{number}", ())
+    for number in range(MOST_ACCEPTED + 1):
         memory.remember_accepted(memory.fingerprint(f"Basic {number}"), (), "alice")
-    assert memory.rules == {"GET": {"h": {f"/{MOST_PLACES}": ()}}}
-    assert len(memory.accepted) == MOST_ACCEPTED + 1 - MOST_PLACES
+    assert len(memory.accepted) == 1
 
 
-def test_long_places_are_not_remembered() -> None:
-    memory = Memory()
-    memory.remember_rules("", "", "/" * (LONGEST_PLACE + 1), ())
-    assert not memory.rules
-    memory.remember_rules("", "", "/" * LONGEST_PLACE, ())
-    assert memory.rules
+def test_a_user_without_a_name_is_judged_each_time_and_accepted(start_proxy: StartProxy) -> None:
+    rule = {"prefix": "/", "request_methods": ["GET"], "credentials": [":secret"]}
+    proxy = start_proxy(configuration={"basic_auth_rules": [rule], "forward_username_header": "x-user"})
+    for _ in range(3):
+        exchange = proxy.get("/", headers=[basic(":secret")])
+        assert exchange.upstream is not None
+        assert exchange.upstream.headers.get_list("x-user") == [""]
+        assert proxy.get("/", headers=[basic(":other")]).status == 401
 
 
 def test_credentials_are_known_by_fingerprints_that_differ_from_one_memory_to_another() -> None:
