@@ -28,26 +28,40 @@ FIRST = (1, 10, 100, 1000)
 """Numbers of requests after which the first costs are told."""
 STEPS = 10
 """Equal parts of all requests whose costs are compared."""
+TURN = 10_000
+"""Requests after which it is another peer's turn."""
 _ARRIVAL_SECONDS = 20
 
 
 def over_requests(results: Results, scene: Scene, modules: Modules, peers: Sequence[str], progress: Progress) -> None:
-    """What each request costs from the first one of a fresh Envoy to the last of many."""
+    """What each request costs from the first one of a fresh Envoy to the last of many; the peers take turns, so that what disturbs one disturbs all."""
     total = results.options["requests"]
     marks = sorted({*(count for count in FIRST if count < total // STEPS), *_steps(total)})
-    for peer in peers:
-        progress(f"{total:,} requests: {PEERS[peer].title}")
-        curve = Curve("requests", peer)
-        with scene.proxy(PEERS[peer], [WORK], modules, checked=False) as proxy:
-            sent = 0
-            for mark in marks:
-                before = proxy.cpu_seconds
-                _send(proxy, mark - sent)
-                curve.cpu[mark] = [(proxy.cpu_seconds - before) / (mark - sent)]
+    with ExitStack() as stack:
+        proxies = [
+            (stack.enter_context(scene.proxy(PEERS[peer], [WORK], modules, checked=False)), Curve("requests", peer))
+            for peer in peers
+        ]
+        sent = 0
+        for turn, mark in enumerate(marks):
+            progress(f"{mark:,} of {total:,} requests")
+            taken = {curve.peer: 0.0 for _, curve in proxies}
+            for share in _shares(mark - sent):
+                for proxy, curve in _rotated(proxies, turn):
+                    before = proxy.cpu_seconds
+                    _send(proxy, share)
+                    taken[curve.peer] += proxy.cpu_seconds - before
+            for proxy, curve in proxies:
+                curve.cpu[mark] = [taken[curve.peer] / (mark - sent)]
                 curve.resident[mark] = proxy.resident_bytes
-                sent = mark
-            proxy.raise_failures(WORK.name)
-        results.curves.append(curve)
+                proxy.raise_failures(WORK.name)
+            sent = mark
+        results.curves += [curve for _, curve in proxies]
+
+
+def _shares(count: int) -> list[int]:
+    """Parts of so many requests, each of them `TURN` at most."""
+    return [min(TURN, count - start) for start in range(0, count, TURN)]
 
 
 def _steps(total: int) -> list[int]:

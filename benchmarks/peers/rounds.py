@@ -6,7 +6,7 @@ All of them are compared with the Envoy without a filter, which is therefore mea
 import statistics
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from benchmarks.peers.contenders import NONE, PEERS
 from benchmarks.peers.modules import Modules, NotBuilt
@@ -61,40 +61,41 @@ def is_built(results: Results, modules: Modules, peer: str, work: Work) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    """One measurement of one peer doing one work."""
+@dataclass(slots=True)
+class _Samples:
+    """Measurements of one peer doing one work."""
 
-    cpu: float
-    rate: float
-    latencies: list[float]
+    cpu: list[float] = field(default_factory=list[float])
+    rate: list[float] = field(default_factory=list[float])
+    latencies: list[list[float]] = field(default_factory=list[list[float]])
 
 
 def _measure_round(cells: list[tuple[Proxy, Cell]], number: int, seconds: float, rate: float) -> None:
+    """First what all of them cost and then their latencies, so that little time is between costs that are compared."""
     turn = number % len(cells)
     order = cells[turn:] + cells[:turn]
     (base,) = (pair for pair in cells if pair[1].peer == NONE)
     order.insert((order.index(base) + len(cells) // 2 + 1) % (len(cells) + 1), base)
-    samples: dict[str, list[_Sample]] = {}
+    samples = {cell.peer: _Samples() for _, cell in cells}
     for proxy, cell in order:
-        samples.setdefault(cell.peer, []).append(_sample(proxy, WORKS[cell.work], seconds, rate))
+        cpu, requests = proxy.cost(cell.work, [WORKS[cell.work].wire], seconds)
+        samples[cell.peer].cpu.append(cpu)
+        samples[cell.peer].rate.append(requests)
+    for proxy, cell in order:
+        work = WORKS[cell.work]
+        times = latencies(proxy.addresses[work.name], work.wire, rate * work.share_of_rate, seconds)
+        samples[cell.peer].latencies.append(times)
+        proxy.raise_failures(work.name)
     for _, cell in cells:
         _enter(cell, samples[cell.peer])
 
 
-def _sample(proxy: Proxy, work: Work, seconds: float, rate: float) -> _Sample:
-    cpu, requests = proxy.cost(work.name, [work.wire], seconds)
-    times = latencies(proxy.addresses[work.name], work.wire, rate * work.share_of_rate, seconds)
-    proxy.raise_failures(work.name)
-    return _Sample(cpu, requests, times)
-
-
-def _enter(cell: Cell, samples: Sequence[_Sample]) -> None:
+def _enter(cell: Cell, samples: _Samples) -> None:
     """Add a round's value to each list: the mean of its samples."""
-    cell.cpu.append(statistics.fmean(sample.cpu for sample in samples))
-    cell.rate.append(statistics.fmean(sample.rate for sample in samples))
-    cell.sent = len(samples[0].latencies)
+    cell.cpu.append(statistics.fmean(samples.cpu))
+    cell.rate.append(statistics.fmean(samples.rate))
+    cell.sent = len(samples.latencies[0])
     for name, share in PERCENTILES.items():
         if cell.sent >= LEAST_REQUESTS[name]:
-            found = statistics.fmean(percentile(sample.latencies, share) for sample in samples)
+            found = statistics.fmean(percentile(times, share) for times in samples.latencies)
             cell.latencies.setdefault(name, []).append(found)
