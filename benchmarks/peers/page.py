@@ -35,17 +35,15 @@ _MEANING = """\
 _LIMITS = """\
 ## What the rest is made of
 
-- **CPU of a short request**: cold caches. A stream with an empty callback takes 0.12 us in a loop that does nothing else (V8 14.1, as in Node 25), 0.7 us when 1 MB of other
-  memory was touched since the last, and 2 us with 2 MB; basic_auth takes 1.2 us, 4 us and 9.5 us, three reads 1.1 us, 2.7 us and 5.9 us, much of which, in the loop, is the
-  host's (in JavaScript). In Envoy a module that does nothing at all (four callbacks that return at once) adds 3 to 5 us, and an empty callback in Python 6 us. Counted on the module, basic_auth
-  runs through 87 functions for a request, 188 times, and touches 199 lines of 64 bytes of memory; it was 164 functions, 560 times, and 351 lines while streams' objects and strings were
-  made by the interpreter.
-- **basic_auth / Lua**: Lua's filter adds 7 to 10 us, and the difference of two Envoys is known to a microsecond or two, so this ratio moves more than others: 1.9, 2.0, 2.3 and 2.7 in four
-  runs, 18 to 19 us against 7 to 9.6 us. Of the 18 us, 6 are an empty callback, the rest four hostcalls and the judgement in Python. `on_done` and `on_delete`, which every module
-  exports, are two of the four times that Envoy enters the module for a request.
-- **ext_authz / Python**: eight times less than the 90 us that ext_authz adds is 11 us. The C filter, which compares plain passwords and knows one reading of a path, adds 9 to
-  10 us, seven hostcalls among it. What is left between the two is the interpreter's loop, a dozen calls of Python, and strings and tuples for what is compared. It would take
-  compiling an author's Python to WebAssembly, not interpreting it.
+- **CPU of a short request**: cold caches. A stream with an empty callback takes 0.12 us in a loop that does nothing else (V8 14.1, as in Node 25), and more than ten times that where 2 MB of
+  other memory were touched since the last; basic_auth takes 0.8 us and as many times that. In Envoy a module in C that does nothing at all adds 3 to 6 us, one in C that makes the three hostcalls of
+  basic_auth and a fourth 8 to 10 us. Counted on the module, basic_auth runs through 73 functions for a request, 124 times, and touches 112 lines of 64 bytes of memory; it was 164 functions, 560
+  times, and 351 lines while streams' objects and strings were made, and requests judged anew, by the interpreter. That those functions stand beside each other saves a tenth.
+- **basic_auth / Lua**: Lua's filter adds 7 to 10 us, and single rounds of it lie between 1 and 20 us, so this ratio moves more than others: 1.6, 1.7, 1.7, 1.8 and 2.4 in five runs, 14 to 18 us
+  against 6.6 to 9.6 us.
+- **ext_authz / Python**: eight times less than the 90 to 110 us that ext_authz adds is 11 to 14 us; two runs measured 4.7 and 8.7, this one what the table says. The C filter, which compares plain
+  passwords and knows one reading of a path, adds as much: what is left between the two is one call of Python with some ninety steps of the interpreter, each of which the processor has to fetch
+  anew. To be sure of 8 it would take compiling an author's Python to WebAssembly, not interpreting it.
 - **A callout**: the task, the call and the coroutine are Python's objects, and the interpreter begins twice, with cold caches, where Go has one closure.
 - **Memory with one worker**: Envoy has three VMs for one worker (7 MB of snapshot each), keeps a byte of module in more than three bytes of memory, and V8's code takes some
   12 MB a megabyte of the 2.3 MB left; any VM, even an empty one, takes 15 MB. About 40 MB are what Envoy's allocator asked for while V8 compiled and keeps for nothing.

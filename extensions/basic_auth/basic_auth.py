@@ -73,11 +73,8 @@ class Denied(Exception):  # noqa: N818 - a decision, not an error
 
 def decide(settings: Settings, memory: Memory, headers: Headers) -> str | None:
     """The name of the request's user, `None` where no rule applies to it; raises `Denied`."""
-    authorization = headers.getall(
-        "authorization"
-    )  # first, as it brings all headers: reading the next takes no hostcall
     rules = matching_rules(settings, headers)
-    return authenticate(rules, memory, authorization) if rules else None
+    return authenticate(rules, memory, headers.getall("authorization")) if rules else None
 
 
 def matching_rules(settings: Settings, headers: Headers) -> Sequence[Rule]:

@@ -1,9 +1,8 @@
 """What was judged before, so that what comes again is not judged again.
 
-It is requests with what was decided of them, and credentials that were accepted. Both are bounded, and begin anew when they are full: a client that never
-asks the same twice costs what it would without them. Nothing here keeps
-credentials: requests and what was accepted are known by fingerprints, with keys that each VM draws for itself. What was refused is not kept, so who guesses learns
-nothing from the time that an answer takes.
+It is requests with what was decided of them, and credentials that were accepted. Both are bounded, and begin anew when they are full: a client that never asks the same
+twice costs what it would without them. Nothing here keeps credentials: requests and what was accepted are known by fingerprints, with keys that each VM draws for itself. What was
+refused is not kept, so who guesses learns nothing from the time that an answer takes.
 """
 
 from collections.abc import Sequence
