@@ -3,14 +3,14 @@
 import itertools
 import socket
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from benchmarks.peers.contenders import PEERS
 from benchmarks.peers.modules import Modules
 from benchmarks.peers.proxies import CONNECTIONS, Proxy, Scene, WorkFailed
 from benchmarks.peers.results import Curve, Results
-from benchmarks.peers.works import HEADERS, PATH, WORKS
+from benchmarks.peers.works import HEADERS, PATH, WORKS, Work
 
 from proxy_wasm.bench import load
 from proxy_wasm.bench.load import Wire
@@ -119,35 +119,36 @@ def _open_streams(proxy: Proxy, count: int) -> Generator[None]:
 
 def over_headers(results: Results, scene: Scene, modules: Modules, peers: Sequence[str], progress: Progress) -> None:
     """What a request costs by the number of its headers, all of which are read."""
-    rounds, seconds = results.options["rounds"], results.options["seconds"]
-    curves = [Curve("headers", peer) for peer in peers]
-    wires = {count: _with_headers(count) for count in HEADER_COUNTS}
-    with ExitStack() as stack:
-        proxies = [stack.enter_context(scene.proxy(PEERS[peer], [WORK], modules)) for peer in peers]
-        for proxy in proxies:
-            scene.check(proxy, WORK)
-        for number in range(rounds):
-            progress(f"numbers of headers, round {number + 1} of {rounds}")
-            for count, wire in wires.items():
-                for proxy, curve in _rotated(list(zip(proxies, curves, strict=True)), number):
-                    curve.cpu.setdefault(count, []).append(proxy.cost(WORK.name, [wire], seconds)[0])
-    results.curves += curves
+    wires = {count: [_with_headers(count)] for count in HEADER_COUNTS}
+    _over_wires(results, scene, modules, [Curve("headers", peer) for peer in peers], WORK, wires, progress)
 
 
 def over_paths(results: Results, scene: Scene, modules: Modules, peers: Sequence[str], progress: Progress) -> None:
     """What basic_auth costs when requests for so many paths come in turn."""
-    rounds, seconds = results.options["rounds"], results.options["seconds"]
-    curves = [Curve("paths", peer) for peer in peers]
     wires = {count: [_with_path(number) for number in range(count)] for count in PATH_COUNTS}
+    _over_wires(results, scene, modules, [Curve("paths", peer) for peer in peers], PATHS_WORK, wires, progress)
+
+
+def _over_wires(
+    results: Results,
+    scene: Scene,
+    modules: Modules,
+    curves: Sequence[Curve],
+    work: Work,
+    wires: Mapping[int, Sequence[Wire]],
+    progress: Progress,
+) -> None:
+    """Fill in `curves`, which are of one kind: the cost of requests of `wires`, by the number that they are under."""
+    rounds, seconds = results.options["rounds"], results.options["seconds"]
     with ExitStack() as stack:
-        proxies = [stack.enter_context(scene.proxy(PEERS[peer], [PATHS_WORK], modules)) for peer in peers]
+        proxies = [stack.enter_context(scene.proxy(PEERS[curve.peer], [work], modules)) for curve in curves]
         for proxy in proxies:
-            scene.check(proxy, PATHS_WORK)
+            scene.check(proxy, work)
         for number in range(rounds):
-            progress(f"numbers of paths, round {number + 1} of {rounds}")
+            progress(f"numbers of {curves[0].kind}, round {number + 1} of {rounds}")
             for count, those in wires.items():
                 for proxy, curve in _rotated(list(zip(proxies, curves, strict=True)), number):
-                    curve.cpu.setdefault(count, []).append(proxy.cost(PATHS_WORK.name, those, seconds)[0])
+                    curve.cpu.setdefault(count, []).append(proxy.cost(work.name, those, seconds)[0])
     results.curves += curves
 
 
