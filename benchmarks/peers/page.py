@@ -27,7 +27,7 @@ _MEANING = """\
 - **/ ours** is how many times the CPU that the Python filter adds a peer adds.
 - Each peer's work was checked before it was measured: the upstream gets the header, the user or the changed body, and requests that have to be refused are.
 - Nobody gets an easier work, but they are not all the same: Lua and C compare passwords as they are where Python and Go hash them, Lua and the servers count no metrics, and of
-  paths Python resolves every reading, Lua, Go and the servers one. Python remembers what it decided of the last 1,024 requests that differ; the table `paths` shows what it costs where
+  paths Python resolves every reading, Lua, Go and the servers one. Python remembers what it decided of up to 1,024 requests that differ; the table `paths` shows what it costs where
   that is of no use, since more paths come in turn.
 - A callout's `no filter` passes the request on without asking anybody, so that what is added is the callout's cost, too.
 """
@@ -39,7 +39,7 @@ _LIMITS = """\
   other memory were touched since the last; basic_auth takes 0.8 us and as many times that. In Envoy a module in C that does nothing at all adds 3 to 6 us, one in C that makes the three hostcalls of
   basic_auth and a fourth 8 to 10 us. Counted on the module, basic_auth runs through 73 functions for a request, 124 times, and touches 112 lines of 64 bytes of memory; it was 164 functions, 560
   times, and 351 lines while streams' objects and strings were made, and requests judged anew, by the interpreter. That those functions stand beside each other saves a tenth.
-- **basic_auth / Lua**: Lua's filter adds 7 to 10 us, and single rounds of it lie between 1 and 20 us, so this ratio moves more than others: 1.6, 1.7, 1.7, 1.8 and 2.4 in five runs, 14 to 18 us
+- **basic_auth / Lua**: Lua's filter adds 7 to 10 us, and single rounds of it lie between 1 and 20 us, so this ratio moves more than others: 1.6, 1.7, 1.7, 1.8 and 2.4 in five runs of five rounds and more, 14 to 18 us
   against 6.6 to 9.6 us.
 - **ext_authz / Python**: eight times less than the 90 to 110 us that ext_authz adds is 11 to 14 us; two runs measured 4.7 and 8.7, this one what the table says. The C filter, which compares plain
   passwords and knows one reading of a path, adds as much: what is left between the two is one call of Python with some ninety steps of the interpreter, each of which the processor has to fetch

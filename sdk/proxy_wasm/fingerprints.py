@@ -11,7 +11,7 @@ One of several headers stands for all that a decision depends on: who remembers 
 import os
 from collections.abc import Callable
 
-from proxy_wasm.headers import Headers
+from proxy_wasm.headers import Headers, checked_name
 
 Fingerprint = Callable[[str | bytes], str]
 """From a text or bytes to 32 hexadecimal digits. Text counts as its UTF-8, with `surrogateescape`."""
@@ -40,7 +40,7 @@ def make_headers_fingerprint(*names: str, query: bool = True) -> HeadersFingerpr
     but knows, counts too: `Headers.get`). Without `query` the query is no part of `:path` (`Headers.path`). The function raises what
     reading headers raises: `PhaseError` where the proxy does not hold the map.
 
-    Raises `ValueError` for no names, and for one that no header can have.
+    Raises `ValueError` for no names, and `TypeError` or `ValueError` for one that no header can have or that has more than `LONGEST_NAME` bytes.
     """
     return with_specification(specification(os.urandom(KEY_SIZE), names, query=query))
 
@@ -55,11 +55,12 @@ def specification(key: bytes, names: tuple[str, ...], *, query: bool) -> bytes:
     return b"".join([key, *parts, b"\0"])
 
 
-def _checked(name: object) -> bytes:
-    if not isinstance(name, str) or not name.isascii() or not name.isprintable() or not 0 < len(name) <= LONGEST_NAME:
-        msg = f"a fingerprint of headers: no header's name is {name!r:.80}"
+def _checked(name: str) -> bytes:
+    encoded = checked_name(name).lower()
+    if len(encoded) > LONGEST_NAME:
+        msg = f"name of a header: {name[:20]!r}... has {len(encoded)} bytes, a fingerprint takes {LONGEST_NAME} at most"
         raise ValueError(msg)
-    return name.lower().encode()
+    return encoded
 
 
 def with_key(key: bytes) -> Fingerprint:
@@ -106,7 +107,7 @@ def headers_fingerprint_with(specified: bytes, headers: object, /) -> str:
     parts: list[bytes] = []
     start = KEY_SIZE
     while size := specified[start]:
-        name = specified[start + 2 : start + 2 + size].decode()
+        name = specified[start + 2 : start + 2 + size]
         values = headers.getall(name)
         if not values and (value := headers.get(name)) is not None:
             values = [value]

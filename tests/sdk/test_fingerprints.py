@@ -120,10 +120,15 @@ def test_every_function_of_headers_has_a_key_of_its_own(headers: Headers) -> Non
     assert len({make_headers_fingerprint("x-one")(headers) for _ in range(50)}) == 50
 
 
-@pytest.mark.parametrize("names", [("",), ("x\n",), ("é",), ("x" * (LONGEST_NAME + 1),), ("x-one", 7)])
-def test_names_that_no_header_can_have_are_refused(names: tuple[Any, ...]) -> None:
-    with pytest.raises(ValueError, match="a fingerprint of headers: no header's name is "):
-        make_headers_fingerprint(*names)
+@pytest.mark.parametrize("name", ["", "x\n", "x" * (LONGEST_NAME + 1), 7])
+def test_names_that_no_header_can_have_are_refused(name: Any) -> None:  # noqa: ANN401 - whatever an author passes
+    with pytest.raises((TypeError, ValueError), match="name of a header"):
+        make_headers_fingerprint("x-one", name)
+
+
+def test_a_name_may_be_as_long_as_it_is_said(headers: Headers) -> None:
+    longest = "x" * LONGEST_NAME
+    assert of(headers, [(longest, "1")], longest) != of(headers, [(longest, "2")], longest)
 
 
 def test_a_fingerprint_of_no_headers_is_refused() -> None:

@@ -1,6 +1,7 @@
 """What the linker and the guest have to agree on about the module's built-in functions; each has its part in a module of its own.
 
-The functions are `proxy_wasm.build.linker.header_functions`, `stream_callbacks` and `stream_classes`; who gives them their work is `proxy_wasm.guest.serving`.
+The functions are `header_functions`, `stream_callbacks`, `stream_classes`, `callout_functions`, `fingerprints` and `metric_functions` in `proxy_wasm.build.linker`; who gives them
+their work is `proxy_wasm.guest.serving`.
 """
 
 HEADER_METHODS = (

@@ -227,35 +227,31 @@ def _attribute(owner: type, name: str) -> object:
 def _offsets(host: Host) -> tuple[int, ...]:
     """Where the attributes lie that are read and written without the interpreter."""
     context: Any = _BASE.__new__(_BASE)
-    kept = host.context_id, host.phase, host.ends_matter
-    places: tuple[tuple[Any, str], ...] = (
-        (host, "context_id"),
-        (host, "phase"),
-        (host, "ends_matter"),
+    return (
+        *(_offset(host, name) for name in ("context_id", "phase", "ends_matter")),
         *(
-            (context, name)
+            _offset(context, name)
             for name in ("plugin", "_host", "context_id", "_state", "_tasks", "_directions", "_answered_in")
         ),
     )
-    marks = [object() for _ in places]
-    for (owner, name), mark in zip(places, marks, strict=True):
-        setattr(owner, name, mark)
-    offsets = tuple(
-        _built_in.slot_offset(owner, mark, type(owner).__basicsize__)
-        for (owner, _), mark in zip(places, marks, strict=True)
-    )
-    host.context_id, host.phase, host.ends_matter = kept
-    if not all(offsets):
-        msg = f"attributes of contexts are not where they were expected: {offsets}"
+
+
+def _offset(owner: Any, name: str) -> int:  # noqa: ANN401 - of any class with slots
+    """Where an object keeps an attribute."""
+    kept = getattr(owner, name, None)
+    mark = object()
+    setattr(owner, name, mark)
+    offset = _built_in.slot_offset(owner, mark, type(owner).__basicsize__)
+    setattr(owner, name, kept)
+    if not offset:
+        msg = f"{type(owner).__name__}.{name} is not where it was expected"
         raise RuntimeError(msg)
-    return offsets
+    return offset
 
 
 def _serve_counters() -> None:
-    example = Counter.__new__(Counter)
-    mark: Any = object()
-    example._id = mark
-    offset = _built_in.slot_offset(example, mark, Counter.__basicsize__)
+    """Let a built-in function count."""
+    offset = _offset(Counter.__new__(Counter), "_id")
     Counter.increment = _built_in.counter_method(Counter, Counter.increment, offset)
 
 
@@ -270,10 +266,5 @@ def _headers_class(headers: Headers) -> type[Headers]:
     for index, name in enumerate(HEADER_METHODS):
         setattr(Served, name, _built_in.header_method(index, Served, vars(Headers)[name]))
     Served.get_list = Served.getall
-    map_type = headers._map_type
-    mark: Any = object()
-    headers._map_type = mark
-    offset = _built_in.slot_offset(headers, mark, Headers.__basicsize__)
-    headers._map_type = map_type
-    _built_in.serve_headers(Served, offset, str, KeyError, Headers.__delitem__)
+    _built_in.serve_headers(Served, _offset(headers, "_map_type"), str, KeyError, Headers.__delitem__)
     return Served

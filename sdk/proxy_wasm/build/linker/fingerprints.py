@@ -151,15 +151,8 @@ def functions_text(definitions: int, utf8: int, surrogateescape: int, buffer_siz
 
 (func $put_value (param $at i32) (param $start i32) (param $size i32) (param $is_path i32) (result i32)
   ;; a value, behind its size; where it ends
-  (local $cut i32)
   (if (local.get $is_path) (then
-    (block $over
-      (loop $next
-        (br_if $over (i32.ge_u (local.get $cut) (local.get $size)))
-        (br_if $over (i32.eq (i32.load8_u (i32.add (local.get $start) (local.get $cut))) (i32.const {ord("?")})))
-        (local.set $cut (i32.add (local.get $cut) (i32.const 1)))
-        (br $next)))
-    (local.set $size (local.get $cut))))
+    (local.set $size (call $before_query (local.get $start) (local.get $size)))))
   (i32.store align=1 (local.get $at) (local.get $size))
   (drop (call $memcpy (i32.add (local.get $at) (i32.const 4)) (local.get $start) (local.get $size)))
   (i32.add (i32.add (local.get $at) (i32.const 4)) (local.get $size)))

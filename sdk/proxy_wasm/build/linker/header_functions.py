@@ -110,16 +110,8 @@ _DEFAULT = """
 _MISSING = """
       (call $PyErr_SetObject (global.get $key_error) (i32.load (local.get $arguments)))
       (br $done)"""
-_FOUND_PATH = f"""
-      (local.set $key (local.get $start))
-      (local.set $size (i32.add (local.get $start) (local.get $size)))
-      (block $over
-        (loop $next
-          (br_if $over (i32.ge_u (local.get $key) (local.get $size)))
-          (br_if $over (i32.eq (i32.load8_u (local.get $key)) (i32.const {ord("?")})))
-          (local.set $key (i32.add (local.get $key) (i32.const 1)))
-          (br $next)))
-      (local.set $result (call $text (local.get $start) (i32.sub (local.get $key) (local.get $start))))"""
+_FOUND_PATH = """(local.set $result
+        (call $text (local.get $start) (call $before_query (local.get $start) (local.get $size))))"""
 _NO_PATH = "(local.set $result (call $text (i32.const 0) (i32.const 0))) (br $done)"
 _ABSENT = "(local.set $result (global.get $false)) (br $done)"
 
@@ -241,6 +233,17 @@ _SUPPORT = f"""
           (i32.ne (i32.load8_u offset=1 (local.get $key)) (i32.const {ord("p")})))
       (then (return (call $name_text (local.get $start) (local.get $size)))))))
   (call $text (local.get $start) (local.get $size)))
+
+(func $before_query (param $start i32) (param $size i32) (result i32)
+  ;; how many bytes of a path come before its query
+  (local $at i32)
+  (block $over
+    (loop $next
+      (br_if $over (i32.ge_u (local.get $at) (local.get $size)))
+      (br_if $over (i32.eq (i32.load8_u (i32.add (local.get $start) (local.get $at))) (i32.const {ord("?")})))
+      (local.set $at (i32.add (local.get $at) (i32.const 1)))
+      (br $next)))
+  (local.get $at))
 
 (func $map_type (param $self i32) (result i32)
   (i32.load offset={DIGIT} (i32.load (i32.add (local.get $self) (global.get $offset_map_type)))))
